@@ -16,10 +16,13 @@ class OptionSet {
   OptionSet() = default;
   OptionSet(OptionSet&&) = default;
   OptionSet& operator=(OptionSet&&) = default;
+  OptionSet(const OptionSet&) = delete;
+  OptionSet& operator=(const OptionSet&) = delete;
 
   std::span<const esp_value> values() const { return values_; }  // values()[i] belongs to options[i]
 
   // Each appends the value of the next option.
+  void add_absent();  // no default and not given: type 0
   void add_integer(uint32_t type, int64_t value);
   void add_unsigned(uint32_t type, uint64_t value);
   void add_number(uint32_t type, double value);

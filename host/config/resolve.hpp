@@ -30,6 +30,13 @@ struct ExtraKeys {
 };
 void check_settings(const Settings& settings, std::span<const ExtraKeys> extra);
 
+// What must be known before the plugins, and with them all other keys, are: read without looking at anything else.
+struct ComponentNames {
+  std::string plugin, strategy;           // run.plugin ("libzero.so:zero" is split), run.strategy; empty = not given
+  std::string model_module, data_module;  // without a component, as above: "libvit.so"
+};
+ComponentNames read_component_names(const Settings& settings);
+
 // The host's own keys, typed. Settings of plugins' keys are ignored here. Validates what it reads.
 RunConfig read_run_config(const Settings& settings);
 

@@ -14,6 +14,8 @@ namespace esp {
 struct Place {
   std::string text;
   std::string base_folder;  // relative paths in the value start here: the TOML file's folder, or the working folder
+  int line = 0;             // in the file, from 1; 0: not from a file
+  int column = 0;
 };
 
 using Scalar = std::variant<bool, int64_t, double, std::string>;

@@ -1,0 +1,27 @@
+// What the user typed, taken apart: a command, its names, and the settings out of -c FILE and flags.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/settings.hpp"
+
+namespace esp::cli {
+
+struct CommandLine {
+  std::string command;                 // "run", "eval", "export", "plugins list", "plugins inspect", "doctor", "help"
+  std::vector<std::string> names;      // what stands without a flag: a run's folder, a library, a help topic
+  std::string config_file;             // -c, as typed; empty = none
+  Settings settings;                   // of the file, flags over them
+  bool json = false;                   // --json: plugins, doctor
+  std::string to;                      // --to of export: the folder to write
+  std::string dtype = "fp32";          // --dtype of export: fp32, bf16, fp16
+  std::vector<std::string> arguments;  // everything after the program's name, as typed: what local ranks are started with
+};
+
+// Reads nothing but the file that -c names, and starts nothing. Keys of tables are not judged here (check_settings does,
+// once the plugins' own keys are known), but flags without a table are. Throws Error(kUsage).
+CommandLine parse_command_line(const std::vector<std::string>& arguments);
+
+}  // namespace esp::cli

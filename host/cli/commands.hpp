@@ -1,0 +1,21 @@
+// The commands of `host`. Each returns the exit code, or throws esp::Error.
+#pragma once
+
+#include <ostream>
+#include <string>
+
+#include "cli/command_line.hpp"
+
+namespace esp::cli {
+
+int run(const CommandLine& line);
+int eval(const CommandLine& line);
+int export_model(const CommandLine& line);
+int plugins_list(std::ostream& out, bool json);
+int plugins_inspect(const std::string& name, bool json, std::ostream& out);
+int doctor(std::ostream& out, bool json);
+
+// Topic: empty (all commands), a command, or "configuration" (docs/configuration.md). Throws Error(kUsage).
+int help(const std::string& topic, std::ostream& out);
+
+}  // namespace esp::cli
