@@ -1,12 +1,13 @@
 // A plugin library that passed every check and stays mapped until the process ends.
 #pragma once
 
+#include <espalier/abi.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "modules/elf_note.hpp"
-#include <espalier/abi.h>
 
 namespace esp {
 
@@ -22,6 +23,7 @@ struct Module {
   esp_note note{};
   std::string id, version;
   std::vector<const ModuleComponent*> components;  // live until the process ends
+  std::vector<std::string> warnings;               // one line each, to be shown once
 
   // The component of a kind (ESP_STRATEGY, ...): by id, or the only one when id is empty. Throws Error(kPlugin), L50.
   const ModuleComponent& component(uint32_t kind, const std::string& id) const;
@@ -32,9 +34,9 @@ enum class Probe {
   kTrust   // that was done already, by the parent of this rank
 };
 
-// Finds, checks and loads a library in the stages of docs/plugin-authors.md ("When a library is refused"): path, bytes,
-// child process, this process. `name` is a path or a file name to search for; "file.so:component" is split by the caller.
-// Loading the same file twice gives the same Module. Throws LoadError.
+// Finds, checks and loads a library in the stages of docs/loading.md: path, bytes,
+// child process, this process. `name` is a path or a file name to search for; "file.so:component" is split by the
+// caller. Loading the same file twice gives the same Module. Throws LoadError.
 const Module& load_module(const std::string& name, Probe probe);
 
 }  // namespace esp

@@ -1,0 +1,21 @@
+// Texts that come from a plugin: bounded, UTF-8, one line.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <string_view>
+
+namespace esp {
+
+bool is_utf8(std::string_view text);
+
+// UTF-8 without control characters (line breaks and escape sequences included).
+bool is_plain_text(std::string_view text);
+
+// The text with everything that is not plain replaced by '?'; what can be printed in a message.
+std::string printable(std::string_view text);
+
+// A C string of at most `limit` bytes; longer ones are cut.
+std::string_view bounded(const char* text, size_t limit);
+
+}  // namespace esp
