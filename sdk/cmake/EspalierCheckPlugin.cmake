@@ -1,0 +1,25 @@
+# Run behind the link of a plugin: exactly one exported symbol, and the note. Input: PLUGIN, NM, READELF.
+foreach(tool NM READELF)
+  if(NOT ${tool})
+    message(FATAL_ERROR "checking ${PLUGIN} needs ${tool} (package binutils)")
+  endif()
+endforeach()
+
+execute_process(COMMAND ${NM} -D --defined-only ${PLUGIN} OUTPUT_VARIABLE symbols COMMAND_ERROR_IS_FATAL ANY)
+string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
+set(exported "")
+foreach(line IN LISTS symbols)
+  string(REGEX REPLACE "^.* " "" symbol "${line}")
+  list(APPEND exported ${symbol})
+endforeach()
+if(NOT exported STREQUAL "esp_plugin_entry_v1")
+  file(REMOVE ${PLUGIN})
+  message(FATAL_ERROR "${PLUGIN} exports '${exported}', but a plugin exports esp_plugin_entry_v1 alone: "
+    "is ESP_PLUGIN (or the entry function) in one of its sources?")
+endif()
+
+execute_process(COMMAND ${READELF} --wide --sections ${PLUGIN} OUTPUT_VARIABLE sections COMMAND_ERROR_IS_FATAL ANY)
+if(NOT sections MATCHES "\\.note\\.espalier +NOTE")
+  file(REMOVE ${PLUGIN})
+  message(FATAL_ERROR "${PLUGIN} has no note: add ESP_PLUGIN (C++) or ESP_NOTE (C) to one of its sources")
+endif()

@@ -1,0 +1,59 @@
+// What the optimizer works on: master weights and its slots for the elements that this rank owns.
+#ifndef ESPALIER_KIT_SHARD_SET_HPP
+#define ESPALIER_KIT_SHARD_SET_HPP
+
+#include <espalier/host.hpp>
+#include <vector>
+
+namespace esp {
+inline namespace v1_0 ESP_HIDDEN {
+namespace kit {
+
+// Address of element `i`.
+inline void* element(void* base, uint64_t i, esp_dtype dtype) {
+  return static_cast<char*>(base) + i * ESP_DTYPE_BYTES(dtype);
+}
+
+// Flat arrays of `size` elements as esp_update_desc asks for them. desc lives until destroy, so it is kept.
+class ShardSet {
+ public:
+  // place: ESP_DEVICE or ESP_PINNED. masters: where the weights already are, in desc.master and owned by the caller;
+  // NULL = the set holds masters of its own. memory_flags: ESP_MEM_ bits.
+  ShardSet(const Memory& memory, const esp_update_desc& desc, uint64_t size, uint32_t place, void* masters,
+           uint32_t memory_flags)
+      : desc_(&desc), size_(size), holds_masters_(masters == nullptr), masters_(masters) {
+    const auto array = [&](esp_dtype dtype) {
+      const uint64_t bytes = size * ESP_DTYPE_BYTES(dtype);
+      return place == ESP_PINNED ? memory.pinned(bytes, ESP_TAG_OPTIMIZER, memory_flags)
+                                 : memory.device(bytes, ESP_TAG_OPTIMIZER, memory_flags);
+    };
+    if (holds_masters_) {
+      own_masters_ = array(desc.master);
+      masters_ = own_masters_.data();
+    }
+    for (uint32_t i = 0; i < desc.n_slots; ++i) slots_.push_back(array(desc.slots[i]->dtype));
+  }
+
+  uint64_t size() const { return size_; }
+  uint32_t n_slots() const { return desc_->n_slots; }
+  const char* slot_name(uint32_t slot) const { return desc_->slots[slot]->name; }
+  esp_dtype slot_dtype(uint32_t slot) const { return desc_->slots[slot]->dtype; }
+  esp_dtype master_dtype() const { return desc_->master; }
+  bool holds_masters() const { return holds_masters_; }
+
+  void* master(uint64_t at) const { return element(masters_, at, desc_->master); }
+  void* slot(uint32_t slot, uint64_t at) const { return element(slots_[slot].data(), at, slot_dtype(slot)); }
+
+ private:
+  const esp_update_desc* desc_;
+  uint64_t size_;
+  bool holds_masters_;
+  void* masters_;
+  Buffer own_masters_;
+  std::vector<Buffer> slots_;
+};
+
+}  // namespace kit
+}  // namespace ESP_HIDDEN
+}  // namespace esp
+#endif  // ESPALIER_KIT_SHARD_SET_HPP
