@@ -1,0 +1,71 @@
+// What passes between a supervisor and its ranks: names in the environment, records in a pipe, a page of shared memory.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "supervisor/unique_fd.hpp"
+
+namespace esp {
+
+// The supervisor's process id. A process whose parent has it is a rank; what a rank starts in turn is none.
+inline constexpr const char* kSupervisorVariable = "ESPALIER_SUPERVISOR";
+inline constexpr const char* kRunIdVariable = "ESPALIER_RUN_ID";        // separates runs that meet on one port
+inline constexpr const char* kListenFdVariable = "ESPALIER_LISTEN_FD";  // rank 0: a listening socket for the store
+inline constexpr const char* kReportFdVariable = "ESPALIER_REPORT_FD";  // where ranks write RankReports
+inline constexpr const char* kPhaseFdVariable = "ESPALIER_PHASE_FD";    // memory with a PhaseCell per local rank
+
+// Why a rank ends. One write() each: below PIPE_BUF, so records of several ranks never mix and arrive in order.
+struct RankReport {
+  int32_t rank = 0;
+  int32_t exit_code = 0;
+  char message[1016] = {};  // one line, terminated
+};
+static_assert(sizeof(RankReport) == 1024);
+
+// The phase text of one rank. Words are relaxed atomics: a torn text is harmless, a data race is not.
+class PhaseCell {
+ public:
+  void store(const char* text);        // [any thread, async-signal-safe]
+  void load(char (&text)[248]) const;  // terminated [async-signal-safe]
+
+ private:
+  static constexpr int kWords = 31;
+  std::atomic<uint64_t> words_[kWords] = {};
+};
+static_assert(sizeof(PhaseCell) == 248 && std::atomic<uint64_t>::is_always_lock_free);
+
+// Cells that a process and its children share. Empty where the system gives none: phases are then unknown to the
+// supervisor, nothing else changes.
+class PhaseCells {
+ public:
+  PhaseCells() = default;
+  PhaseCells(UniqueFd memory, int count);  // takes a memfd of at least `count` cells
+  PhaseCells(PhaseCells&&) = delete;
+  ~PhaseCells();
+  static UniqueFd create_memory(int count);
+
+  PhaseCell* cell(int index) const { return index < count_ ? cells_ + index : nullptr; }
+
+ private:
+  PhaseCell* cells_ = nullptr;
+  int count_ = 0;
+};
+
+// True when this process was started by a supervisor of ours that still lives.
+bool is_supervised();
+
+// A non-negative number in the environment, or -1. For what our own supervisor wrote.
+int number_from_environment(const char* variable);
+
+// The cell of this process: shared with the supervisor when there is one, else private.
+PhaseCell& own_phase();
+
+// Sends a record; false when there is nobody to read it. [async-signal-safe]
+bool send_report(int fd, const RankReport& report);
+
+// A text in one line: control characters become spaces.
+std::string one_line(const std::string& text);
+
+}  // namespace esp
