@@ -48,6 +48,8 @@ struct Job {
   std::string model_folder;           // where the trained weights go; empty = nowhere. An existing, empty folder
   esp_dtype model_dtype = ESP_F32;    // of the weights written
   const volatile std::sig_atomic_t* stop = nullptr;  // becomes non-zero when the run shall end
+  // Told what this rank is doing and whether that is a plugin's code, for crash messages; any thread. May be null.
+  void (*set_phase)(const char* text, bool in_plugin) = nullptr;
 };
 
 struct Evaluation {
@@ -78,12 +80,13 @@ struct StepReport {
   double loss_scale = 1;
   bool skipped = false;
   uint64_t samples = 0;
-  double step_ms = 0;  // from the start of this step to the start of the next, on the device's clock
+  double step_ms = 0;  // on the device's clock: from the end of the step before (or the start, after a pause) to its own end
   double data_wait_ms = 0;
 };
 
 struct EpochReport {
   int64_t epoch = 0;      // 1-based
+  int64_t step = 0;       // steps done
   double train_loss = 0;  // mean over the epoch's samples
   double seconds = 0;     // training alone
   double samples_per_second = 0;
@@ -115,6 +118,7 @@ class Observer {
   virtual void started(const StartReport&) {}
   virtual void stepped(const StepReport&) {}
   virtual void evaluating(const std::string& split, uint64_t done, uint64_t total) {}
+  virtual void evaluated(int64_t step, const Evaluation&) {}  // in the middle of an epoch
   virtual void epoch_ended(const EpochReport&) {}
   virtual void finished(const FinishReport&) {}
   virtual void log(uint32_t level, const std::string& component, const std::string& text) {}  // every rank, any thread

@@ -1,0 +1,38 @@
+# Two commands: `make demo` and `make test`. Both install what is missing, and only then build.
+BUILD ?= build
+HOST := $(BUILD)/stage/bin/host
+DEMO := $(BUILD)/demo
+
+.PHONY: demo test setup build package lint clean
+
+demo: build
+	$(BUILD)/stage/bin/draw_leaves $(DEMO)/leaves
+	rm -rf $(DEMO)/run
+	$(HOST) run --plugin=libddp.so --nproc=2 --data.path=$(DEMO)/leaves -c bench/demo.toml --out=$(DEMO)/run
+	@echo "The trained model is in $(DEMO)/run/model; score it with:"
+	@echo "  $(HOST) eval --model.weights=$(DEMO)/run/model --data.path=$(DEMO)/leaves --data.split=test"
+
+# Building as it was configured the last time; the first time without the tests.
+build:
+	@cmake/bootstrap.sh build
+	@test -f $(BUILD)/build.ninja || cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=OFF
+	cmake --build $(BUILD)
+
+test:
+	@cmake/bootstrap.sh test
+	cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=ON
+	cmake --build $(BUILD)
+	cd $(BUILD) && ctest --output-on-failure --label-exclude slow
+
+setup:
+	@cmake/bootstrap.sh build
+
+package: build
+	cd $(BUILD) && cpack -G TGZ
+
+lint:
+	@cmake/bootstrap.sh test
+	cmake -DSOURCE=$(CURDIR) -P cmake/CheckFormat.cmake
+
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,88 @@
+// From a data set to the model's inputs: samples are fetched by a thread of its own while the step before runs, and copied
+// to device memory at fixed addresses when their step starts.
+#pragma once
+
+#include <condition_variable>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "runtime/device/device.hpp"
+#include "runtime/train/component_instance.hpp"
+
+namespace esp::runtime {
+
+// The samples of one micro-batch of this rank, at most `rows` of them; the rest of the rows is padding.
+struct MicroRequest {
+  std::vector<uint64_t> indices;
+};
+
+struct StepRequest {
+  uint32_t split = 0;
+  uint64_t epoch = 0;
+  bool evaluation = false;  // no augmentation
+  std::vector<MicroRequest> micros;
+};
+
+class InputPipeline {
+ public:
+  // fields: what the model wants (esp_model_desc.inputs); they and the data set must outlive this. n_micro and rows: the
+  // largest request. `valid` on the device gets the number of samples of each micro-batch.
+  InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro, uint32_t rows,
+                Device& device);
+  ~InputPipeline();
+  InputPipeline(const InputPipeline&) = delete;
+  InputPipeline& operator=(const InputPipeline&) = delete;
+
+  // Starts fetching; at most one request is under way and one is waiting to be taken. [main]
+  void request(StepRequest step);
+  // Waits for the requested samples and enqueues their copies on the compute stream; returns the seconds waited. [main]
+  double take();
+
+  // Device addresses, fixed for the run.
+  const uint32_t* valid() const { return valid_device_; }
+  const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
+  // Labels of the request taken last, by micro-batch and row, on the host. Empty when the model wants no "label".
+  const std::vector<std::vector<int64_t>>& labels() const { return taken_labels_; }
+
+ private:
+  struct Field {
+    uint64_t row_bytes = 0;
+    std::vector<int64_t> shape;  // [rows, ...]
+    bool is_label = false;
+  };
+  // One set of host buffers; two alternate, so that a fetch never writes what a copy still reads.
+  struct Stage {
+    std::vector<std::vector<void*>> buffers;  // [micro][field]
+    uint32_t* valid = nullptr;
+    std::unique_ptr<Event> copied;
+    uint32_t micros = 0;
+  };
+
+  void run();
+  void fetch(const StepRequest& step, Stage& stage);
+
+  Dataset& dataset_;
+  Device& device_;
+  Arena arena_;
+  uint32_t rows_;
+  std::vector<Field> fields_;
+  Stage stages_[2];
+  int current_ = 0;  // stage of the request under way
+  std::vector<std::vector<void*>> device_buffers_;  // [micro][field]
+  uint32_t* valid_device_ = nullptr;
+  std::vector<std::vector<esp_tensor>> tensors_;
+  std::vector<std::vector<const esp_tensor*>> tensor_lists_;
+  std::vector<std::vector<int64_t>> taken_labels_;
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::unique_ptr<StepRequest> requested_;
+  bool busy_ = false, stop_ = false;
+  std::exception_ptr failure_;
+  std::thread thread_;
+};
+
+}  // namespace esp::runtime

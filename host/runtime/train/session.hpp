@@ -1,0 +1,90 @@
+// Everything that one rank needs to train or evaluate, put together in the order in which each part knows enough.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "runtime/api.hpp"
+#include "runtime/comm/rendezvous.hpp"
+#include "runtime/device/device.hpp"
+#include "runtime/services/host_services.hpp"
+#include "runtime/train/component_instance.hpp"
+#include "runtime/train/input_pipeline.hpp"
+#include "runtime/train/loss_meter.hpp"
+#include "runtime/train/model_view.hpp"
+#include "runtime/train/shard_state.hpp"
+#include "runtime/train/step_driver.hpp"
+#include "runtime/update/update_service.hpp"
+
+namespace esp::runtime {
+
+class Session {
+ public:
+  // Connects the ranks, creates data set, model and strategy, plans, prepares, initialises. Throws Error.
+  Session(const Job& job, Observer& observer);
+  ~Session();
+  Session(const Session&) = delete;
+  Session& operator=(const Session&) = delete;
+
+  // Lets the queues run empty after a failure, so that destruction does not wait for work that cannot finish.
+  void abandon(std::exception_ptr failure) noexcept;
+  void throw_if_stopped() const;  // Error(kInterrupted)
+  uint32_t split_index(const std::string& name) const;  // throws Error(kData) naming the splits there are
+  bool has_split(const std::string& name) const;
+  uint64_t split_count(const std::string& name) const;  // samples, data.limit applied
+  MemoryReport memory_report();                         // maximum over ranks; all ranks call it
+  // Writes the trained weights into job.model_folder; all ranks call it.
+  void save_model();
+  StartReport start_report() const;
+
+  const Job& job;
+  Observer& observer;
+  std::unique_ptr<Device> device;
+  World world;
+  std::unique_ptr<HostServices> dataset_services, model_services, strategy_services;
+  std::unique_ptr<Dataset> dataset;
+  const esp_dataset_desc* data = nullptr;
+  std::unique_ptr<Model> model;
+  const esp_model_desc* model_desc = nullptr;
+  BatchPlan batch;
+  std::unique_ptr<ModelView> view;
+  std::unique_ptr<Strategy> strategy;
+  esp_plan plan{};
+  std::unique_ptr<UpdateService> update;
+  std::unique_ptr<LossMeter> losses;
+  std::unique_ptr<InputPipeline> inputs;
+  std::unique_ptr<StepDriver> driver;
+  std::unique_ptr<ShardState> shards;
+
+ private:
+  bool training() const { return job.task == Task::kTrain; }
+  Callee callee(const Instance& instance, uint32_t kind) const;
+  std::unique_ptr<HostServices> make_services(const Instance& instance, uint32_t kind);
+  void create_dataset();
+  void create_model();
+  void create_strategy();
+  void create_update();
+  void prepare_model();
+  void prepare_dataset();
+  void agree_over_ranks();
+
+  esp_run run_{};
+  esp_config dataset_config_{}, model_config_{}, strategy_config_{};
+  esp_model_run model_run_{};
+  uint32_t precision_ = ESP_PRECISION_DEFAULT;  // resolved by create_strategy
+};
+
+// Whole job of a rank.
+void train(Session& session);
+void evaluate_only(Session& session);
+
+// Scores every sample of a split once; all ranks call it and get the same result.
+Evaluation evaluate(Session& session, const std::string& split);
+
+// Task::kExport: initial values of the model, which come from model.weights, written to job.model_folder. One process.
+void export_weights(const Job& job, Observer& observer);
+
+const char* precision_name(uint32_t precision);
+
+}  // namespace esp::runtime

@@ -1,0 +1,249 @@
+// The training loop. Step k is enqueued, the samples of step k + 1 are fetched while it runs, and the results of step k - 1
+// are read: the host is never more than one step ahead, and never waits for the step it has just enqueued.
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <optional>
+
+#include "runtime/train/learning_rate.hpp"
+#include "runtime/train/sample_order.hpp"
+#include "runtime/train/session.hpp"
+
+namespace esp::runtime {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+class Trainer {
+ public:
+  explicit Trainer(Session& session);
+  void run();
+
+ private:
+  // A step that was enqueued and not yet read.
+  struct Pending {
+    int64_t step = 0;
+    uint64_t samples = 0;
+    double lr = 0;
+    double data_wait_s = 0;
+    bool after_pause = false;  // evaluation came before it
+    std::unique_ptr<TimeMark> begin, end;
+  };
+  struct EpochSums {
+    double loss = 0;
+    uint64_t samples = 0;
+    Clock::time_point begin;
+    double paused_s = 0;
+  };
+
+  bool reports() const { return session_.job.ranks.rank == 0; }
+  bool evaluates() const { return eval_interval_ > 0 && session_.has_split("validation"); }
+  StepRequest samples_of(int64_t step);
+  void issue(int64_t step);
+  void finish(Pending pending);
+  void stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const;
+  void pause_at(int64_t steps_done);
+  void end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation);
+  void finish_run();
+
+  Session& session_;
+  const RunConfig& config_;
+  BatchCut cut_;
+  int64_t steps_per_epoch_ = 0, total_steps_ = 0, warmup_ = 0, eval_interval_ = 0;
+  std::vector<uint64_t> order_;
+  uint64_t order_epoch_ = ~uint64_t{0};
+  std::optional<Pending> pending_;
+  std::unique_ptr<TimeMark> previous_end_;
+  bool paused_ = true;
+  EpochSums epoch_;
+  std::optional<Evaluation> last_evaluation_;
+  double loss_total_ = 0, train_seconds_ = 0;
+  uint64_t samples_total_ = 0;
+  int64_t skipped_ = 0;
+};
+
+Trainer::Trainer(Session& session) : session_(session), config_(session.job.config) {
+  cut_.samples = session.split_count("train");
+  cut_.global_batch = static_cast<uint64_t>(session.batch.global_batch);
+  cut_.micro_batch = static_cast<uint64_t>(session.batch.micro_batch);
+  cut_.world = static_cast<uint64_t>(session.job.ranks.world);
+  cut_.drop_last = config_.data.drop_last;
+  steps_per_epoch_ = static_cast<int64_t>(cut_.steps_per_epoch());
+  if (steps_per_epoch_ == 0) {
+    throw Error(ExitCode::kUsage, "data.drop_last leaves no step: " + std::to_string(cut_.samples) +
+                                      " training samples are fewer than one global batch of " + std::to_string(cut_.global_batch));
+  }
+  total_steps_ = config_.train.epochs * steps_per_epoch_;
+  if (config_.train.max_steps > 0) total_steps_ = std::min(total_steps_, config_.train.max_steps);
+  warmup_ = warmup_steps(config_.optimizer, total_steps_);
+  if (config_.train.eval_every > 0) {
+    eval_interval_ = std::max<int64_t>(1, std::llround(config_.train.eval_every * static_cast<double>(steps_per_epoch_)));
+  }
+}
+
+StepRequest Trainer::samples_of(int64_t step) {
+  const auto epoch = static_cast<uint64_t>(step / steps_per_epoch_);
+  if (epoch != order_epoch_) {
+    order_ = epoch_order(cut_.samples, config_.run.seed, epoch, config_.data.shuffle);
+    order_epoch_ = epoch;
+  }
+  StepRequest request;
+  request.split = session_.split_index("train");
+  request.epoch = epoch;
+  for (int64_t micro = 0; micro < session_.batch.accumulation; ++micro) {
+    const Slice slice = micro_slice(cut_, static_cast<uint64_t>(step % steps_per_epoch_), static_cast<uint64_t>(micro),
+                                    static_cast<uint64_t>(session_.job.ranks.rank));
+    request.micros.push_back({{order_.begin() + static_cast<int64_t>(slice.first),
+                               order_.begin() + static_cast<int64_t>(slice.first + slice.count)}});
+  }
+  return request;
+}
+
+void Trainer::issue(int64_t step) {
+  Pending pending;
+  pending.step = step;
+  pending.samples = cut_.samples_in_step(static_cast<uint64_t>(step % steps_per_epoch_));
+  pending.lr = config_.optimizer.lr * rate_factor(config_.optimizer.schedule, step, warmup_, total_steps_);
+  pending.after_pause = paused_;
+  paused_ = false;
+  pending.data_wait_s = session_.inputs->take();
+  Stream& compute = session_.device->compute();
+  pending.begin = session_.device->mark(compute);
+  session_.losses->begin();
+  const std::vector<double> lr(kGroups, pending.lr);
+  session_.update->begin_step(static_cast<uint64_t>(step), lr, pending.samples);
+  session_.driver->train(static_cast<uint64_t>(step), session_.plan.n_passes,
+                         static_cast<uint64_t>(step) < session_.plan.warmup_steps, *session_.inputs);
+  session_.update->end_step();
+  session_.losses->end(static_cast<uint64_t>(step));
+  pending.end = session_.device->mark(compute);
+  pending_ = std::move(pending);
+}
+
+void Trainer::stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const {
+  if (config_.train.on_nonfinite == OnNonfinite::kIgnore) return;
+  for (size_t rank = 0; rank < rank_sums.size(); ++rank) {
+    if (!std::isfinite(rank_sums[rank])) {
+      throw Error(ExitCode::kNumeric, "loss is not finite in step " + std::to_string(pending.step + 1) + " on rank " +
+                                          std::to_string(rank) + " (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
+    }
+  }
+  if (!std::isfinite(grad_norm)) {
+    throw Error(ExitCode::kNumeric, "gradients are not finite in step " + std::to_string(pending.step + 1) +
+                                        ", the losses of all ranks are (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
+  }
+}
+
+void Trainer::finish(Pending pending) {
+  const std::vector<double> rank_sums = session_.losses->read(static_cast<uint64_t>(pending.step));
+  const UpdateResult result = session_.update->result(static_cast<uint64_t>(pending.step));
+  const double end = pending.end->seconds();
+  const double begin = pending.after_pause ? pending.begin->seconds() : previous_end_->seconds();
+  previous_end_ = std::move(pending.end);
+  // An overflow in fp16 is expected now and then: the scaler skips the step.
+  if (!result.skipped || session_.plan.compute_t != ESP_F16) stop_on_nonfinite(pending, rank_sums, result.grad_norm);
+
+  double loss = 0;
+  for (const double sum : rank_sums) loss += sum;
+  epoch_.loss += loss;
+  epoch_.samples += pending.samples;
+  loss_total_ += loss;
+  samples_total_ += pending.samples;
+  skipped_ += result.skipped ? 1 : 0;
+  if (!reports()) return;
+  StepReport report;
+  report.step = pending.step + 1;
+  report.epoch = static_cast<double>(report.step) / static_cast<double>(steps_per_epoch_);
+  report.loss = loss / static_cast<double>(pending.samples);
+  report.lr = pending.lr;
+  report.grad_norm = result.grad_norm;
+  report.loss_scale = result.loss_scale;
+  report.skipped = result.skipped;
+  report.samples = pending.samples;
+  report.step_ms = (end - begin) * 1e3;
+  report.data_wait_ms = pending.data_wait_s * 1e3;
+  session_.observer.stepped(report);
+}
+
+// Where training stands still: evaluation and the end of an epoch. All steps so far were read.
+void Trainer::pause_at(int64_t steps_done) {
+  const bool last = steps_done == total_steps_;
+  std::optional<Evaluation> evaluation;
+  const auto begin = Clock::now();
+  if (evaluates() && (steps_done % eval_interval_ == 0 || last)) {
+    evaluation = evaluate(session_, "validation");
+    last_evaluation_ = evaluation;
+  }
+  epoch_.paused_s += std::chrono::duration<double>(Clock::now() - begin).count();
+  if (steps_done % steps_per_epoch_ == 0 || last) {
+    end_epoch(steps_done, std::move(evaluation));
+  } else if (evaluation && reports()) {
+    session_.observer.evaluated(steps_done, *evaluation);
+  }
+  paused_ = true;
+}
+
+void Trainer::end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation) {
+  EpochReport report;
+  report.epoch = (steps_done + steps_per_epoch_ - 1) / steps_per_epoch_;
+  report.train_loss = epoch_.loss / static_cast<double>(epoch_.samples);
+  report.seconds = std::chrono::duration<double>(Clock::now() - epoch_.begin).count() - epoch_.paused_s;
+  report.samples_per_second = static_cast<double>(epoch_.samples) / report.seconds;
+  report.step = steps_done;
+  report.evaluation = std::move(evaluation);
+  train_seconds_ += report.seconds;
+  if (reports()) session_.observer.epoch_ended(report);
+  epoch_ = {};
+  epoch_.begin = Clock::now();
+}
+
+void Trainer::finish_run() {
+  if (!session_.job.model_folder.empty()) session_.save_model();
+  FinishReport report;
+  report.steps = total_steps_;
+  report.train_loss = loss_total_ / static_cast<double>(samples_total_);
+  report.train_seconds = train_seconds_;
+  report.trained_samples = samples_total_;
+  report.skipped_steps = skipped_;
+  report.evaluation = last_evaluation_;
+  report.memory = session_.memory_report();
+  for (uint32_t unit = 0; unit < session_.model_desc->n_units; ++unit) {
+    report.model_flops_per_sample += 3 * session_.model_desc->unit_flops[unit];  // backward is twice the forward
+  }
+  report.model_folder = session_.job.model_folder;
+  if (reports()) session_.observer.finished(report);
+}
+
+void Trainer::run() {
+  if (reports()) {
+    StartReport start = session_.start_report();
+    start.epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;
+    start.steps_per_epoch = steps_per_epoch_;
+    start.total_steps = total_steps_;
+    start.train_samples = cut_.samples;
+    session_.observer.started(start);
+  }
+  epoch_.begin = Clock::now();
+  session_.inputs->request(samples_of(0));
+  for (int64_t step = 0; step < total_steps_; ++step) {
+    session_.throw_if_stopped();
+    std::optional<Pending> before = std::move(pending_);
+    issue(step);
+    const int64_t done = step + 1;
+    const bool pauses = done == total_steps_ || done % steps_per_epoch_ == 0 || (evaluates() && done % eval_interval_ == 0);
+    if (!pauses) session_.inputs->request(samples_of(done));
+    if (before) finish(std::move(*before));
+    if (!pauses) continue;
+    finish(std::move(*pending_));
+    pending_.reset();
+    pause_at(done);
+    if (done < total_steps_) session_.inputs->request(samples_of(done));
+  }
+  finish_run();
+}
+
+}  // namespace
+
+void train(Session& session) { Trainer(session).run(); }
+
+}  // namespace esp::runtime

@@ -1,0 +1,36 @@
+# cmake -DSTAGE=<staged tree> -P CheckDependencies.cmake: what each file may need (DT_NEEDED), as the design draws it.
+find_program(READELF readelf REQUIRED)
+
+set(c_and_cpp "libc\\.so|libm\\.so|libstdc\\+\\+\\.so|libgcc_s\\.so|ld-linux|libpthread\\.so|libdl\\.so|libasan|libtsan|libubsan")
+set(failures "")
+
+# Every DT_NEEDED entry of `file` must match `allowed` (a regular expression over names), and each of ARGN must be there.
+function(check file allowed)
+  execute_process(COMMAND ${READELF} -d ${file} OUTPUT_VARIABLE dynamic RESULT_VARIABLE failed ERROR_VARIABLE why)
+  if(failed)
+    message(FATAL_ERROR "${file}: ${why}")
+  endif()
+  string(REGEX MATCHALL "Shared library: \\[[^]]+" needed "${dynamic}")
+  list(TRANSFORM needed REPLACE "Shared library: \\[" "")
+  foreach(library IN LISTS needed)
+    if(NOT library MATCHES "^(${c_and_cpp}|${allowed})")
+      list(APPEND failures "${file} needs ${library}")
+    endif()
+  endforeach()
+  foreach(wanted IN LISTS ARGN)
+    if(NOT needed MATCHES "${wanted}")
+      list(APPEND failures "${file} does not need ${wanted}: is this the right file?")
+    endif()
+  endforeach()
+  set(failures "${failures}" PARENT_SCOPE)
+endfunction()
+
+check(${STAGE}/bin/host "libboost_program_options" libboost_program_options)
+check(${STAGE}/lib/libespalier_runtime.so "libtorch_cpu\\.so|libc10\\.so" libtorch_cpu libc10)
+check(${STAGE}/lib/espalier/libvit.so "libtorch_cpu\\.so|libc10\\.so|libturbojpeg\\.so|libjpeg\\.so|libzip\\.so|libz\\.so" libtorch_cpu libc10)
+check(${STAGE}/lib/espalier/libddp.so "nothing-else")
+
+if(failures)
+  list(JOIN failures "\n  " lines)
+  message(FATAL_ERROR "Dependencies point the wrong way:\n  ${lines}")
+endif()
