@@ -15,7 +15,7 @@ struct ReporterOptions {
   std::filesystem::path folder;  // of the run; empty: write nothing (host eval)
   std::string plugin, model_module, device;
   uint32_t verbosity = ESP_LOG_INFO;
-  int rank = 0;                  // ranks other than 0 only log
+  int rank = 0;  // ranks other than 0 only log
   bool progress = true;
 };
 

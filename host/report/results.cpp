@@ -1,0 +1,144 @@
+#include "report/results.hpp"
+
+#include "report/json_text.hpp"
+#include "report/number_text.hpp"
+#include "report/table.hpp"
+
+namespace esp {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr unsigned kNamedTags = ESP_TAG_INPUT + 1;  // the ABI leaves room for more
+
+template <class T, class Get>
+Json or_null(const std::optional<T>& value, Get get) {
+  return value ? Json(get(*value)) : Json(nullptr);
+}
+
+double per_second(double count, double seconds) { return seconds > 0 ? count / seconds : 0.0; }
+
+void add_evaluation(Json& json, const RunSummary& summary) {
+  const auto& evaluation = summary.finish.evaluation;
+  json["eval_split"] = or_null(evaluation, [](const auto& e) { return e.split; });
+  json["eval_loss"] = or_null(evaluation, [](const auto& e) { return e.loss; });
+  json["eval_accuracy"] = or_null(evaluation, [](const auto& e) { return accuracy(e); });
+  json["eval_correct"] = or_null(evaluation, [](const auto& e) { return e.correct; });
+  json["eval_samples"] = or_null(evaluation, [](const auto& e) { return e.samples; });
+  Json classes = Json::object();
+  const size_t n = evaluation ? std::min(evaluation->class_samples.size(), summary.start.classes.size()) : 0;
+  for (size_t i = 0; i < n; ++i) {
+    classes[summary.start.classes[i]] = {{"correct", evaluation->class_correct.at(i)},
+                                         {"samples", evaluation->class_samples[i]}};
+  }
+  json["eval_classes"] = classes;
+}
+
+void add_memory(Json& json, const runtime::MemoryReport& memory) {
+  json["peak_allocated_bytes"] = memory.peak_allocated_bytes;
+  json["peak_device_bytes"] = memory.peak_device_bytes;
+  Json tags = Json::object();
+  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
+    if (tag < kNamedTags || memory.by_tag[tag] > 0) tags[memory_tag_name(tag)] = memory.by_tag[tag];
+  }
+  json["memory_bytes"] = tags;
+}
+
+std::string batch_text(const runtime::StartReport& start) {
+  return std::to_string(start.batch.global_batch) + " = " + std::to_string(start.batch.micro_batch) + " x " +
+         std::to_string(start.batch.accumulation) + " x " + std::to_string(start.world) +
+         " (micro-batch x accumulation x ranks)";
+}
+
+std::string step_times_text(const StepTimes& times) {
+  std::string text = fixed(times.median, 2) + " (p5 " + fixed(times.p5, 2) + ", p95 " + fixed(times.p95, 2) + ")";
+  if (times.warmup > 0)
+    text += " without " + std::to_string(times.warmup) + " warm-up step" + (times.warmup > 1 ? "s" : "");
+  return text;
+}
+
+void add_memory_rows(KeyValueTable& table, const RunSummary& summary) {
+  const runtime::MemoryReport& memory = summary.finish.memory;
+  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
+    if (memory.by_tag[tag] > 0) table.add("peak " + memory_tag_name(tag), bytes_text(memory.by_tag[tag]));
+  }
+  table.add("peak allocated", bytes_text(memory.peak_allocated_bytes));
+  const bool cpu = summary.options.device == "cpu";
+  table.add(cpu ? "peak resident set" : "peak of the device", bytes_text(memory.peak_device_bytes));
+}
+
+}  // namespace
+
+double RunSummary::train_samples_per_second() const {
+  return per_second(static_cast<double>(finish.trained_samples), finish.train_seconds);
+}
+
+std::string memory_tag_name(unsigned tag) {
+  static constexpr const char* kNames[] = {"other",   "parameters",  "gradients", "optimizer",
+                                           "buckets", "activations", "workspace", "input"};
+  return tag < kNamedTags ? kNames[tag] : "tag_" + std::to_string(tag);
+}
+
+std::string results_json(const RunSummary& summary) {
+  const auto& [options, start, finish, times, epoch] = summary;
+  const double rate = summary.train_samples_per_second();
+  Json json;
+  json["plugin"] = options.plugin;
+  json["model_module"] = options.model_module;
+  json["model"] = start.model_name;
+  json["data"] = start.data_name;
+  json["device"] = options.device;
+  json["device_name"] = start.device_name;
+  json["precision"] = start.precision;
+  json["world_size"] = start.world;
+  json["batch_size"] = start.batch.micro_batch;
+  json["accumulation_steps"] = start.batch.accumulation;
+  json["global_batch_size"] = start.batch.global_batch;
+  json["num_parameters"] = start.n_params;
+  json["num_trainable_parameters"] = start.n_trainable;
+  json["epoch"] = epoch;
+  json["steps"] = finish.steps;
+  json["skipped_steps"] = finish.skipped_steps;
+  json["train_samples"] = finish.trained_samples;
+  json["train_loss"] = finish.steps > 0 ? Json(finish.train_loss) : Json(nullptr);
+  json["train_runtime"] = finish.train_seconds;
+  json["train_samples_per_second"] = rate;
+  json["train_steps_per_second"] = per_second(static_cast<double>(finish.steps), finish.train_seconds);
+  json["step_ms_median"] = or_null(times, [](const auto& t) { return t.median; });
+  json["step_ms_p5"] = or_null(times, [](const auto& t) { return t.p5; });
+  json["step_ms_p95"] = or_null(times, [](const auto& t) { return t.p95; });
+  json["warmup_steps_left_out"] = or_null(times, [](const auto& t) { return t.warmup; });
+  add_evaluation(json, summary);
+  add_memory(json, finish.memory);
+  json["model_flops_per_sample"] = finish.model_flops_per_sample;
+  json["model_flops_per_second"] = finish.model_flops_per_sample * rate;
+  json["mfu"] = nullptr;  // no figure for the peak of a CPU would be honest
+  json["model_folder"] = finish.model_folder.empty() ? Json(nullptr) : Json(finish.model_folder);
+  return json_text(json, 2) + "\n";
+}
+
+void print_summary(std::ostream& out, const RunSummary& summary) {
+  const auto& [options, start, finish, times, epoch] = summary;
+  KeyValueTable table;
+  table.add("plugin", options.plugin);
+  table.add("model", start.model_name + ", " + fixed(static_cast<double>(start.n_params) / 1e6, 2) + " M parameters");
+  table.add("data", start.data_name);
+  table.add("device", start.device_name.empty() ? options.device : start.device_name);
+  table.add("precision", start.precision);
+  table.add("ranks", std::to_string(start.world));
+  table.add("batch", batch_text(start));
+  table.add("steps", std::to_string(finish.steps) + " (" + fixed(epoch, 2) + " epochs)");
+  if (finish.skipped_steps > 0) table.add("skipped steps", std::to_string(finish.skipped_steps));
+  table.add("train loss", fixed(finish.train_loss, 4));
+  if (const auto& evaluation = finish.evaluation) {
+    table.add(evaluation->split + " loss", fixed(evaluation->loss, 4));
+    table.add(evaluation->split + " accuracy", share_text(evaluation->correct, evaluation->samples));
+  }
+  table.add("samples/s", fixed(summary.train_samples_per_second(), 1));
+  if (times) table.add("step ms, median", step_times_text(*times));
+  add_memory_rows(table, summary);
+  if (!options.folder.empty()) table.add("written to", options.folder.string());
+  table.print(out);
+}
+
+}  // namespace esp
