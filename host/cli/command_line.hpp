@@ -17,11 +17,11 @@ struct CommandLine {
   bool json = false;                   // --json: plugins, doctor
   std::string to;                      // --to of export: the folder to write
   std::string dtype = "fp32";          // --dtype of export: fp32, bf16, fp16
-  std::vector<std::string> arguments;  // everything after the program's name, as typed: what local ranks are started with
+  std::vector<std::string> arguments;  // as typed, without the program's name: what local ranks are started with
 };
 
-// Reads nothing but the file that -c names, and starts nothing. Keys of tables are not judged here (check_settings does,
-// once the plugins' own keys are known), but flags without a table are. Throws Error(kUsage).
+// Reads nothing but the file that -c names, and starts nothing. Keys of tables are not judged here (check_settings
+// does, once the plugins' own keys are known), but flags without a table are. Throws Error(kUsage).
 CommandLine parse_command_line(const std::vector<std::string>& arguments);
 
 }  // namespace esp::cli

@@ -101,15 +101,19 @@ void check_required(const KnownKeys& known, const Settings& settings, std::vecto
   }
 }
 
-}  // namespace
+bool may_grow(const std::string& name) {
+  return name.starts_with("strategy.") || name.starts_with("model.") || name.starts_with("data.");
+}
 
-void check_settings(const Settings& settings, std::span<const ExtraKeys> extra) {
+// `all_known`: whether keys that nobody declares are mistakes in the tables that plugins add to.
+void check(const Settings& settings, std::span<const ExtraKeys> extra, bool all_known) {
   const KnownKeys known = known_keys(extra);
   std::vector<Problem> problems;
   OptionSet unused;
   for (const auto& [name, setting] : settings) {
     const Place& place = setting.place;
     const KnownKey* declared = find(known, name);
+    if (declared == nullptr && !all_known && may_grow(name)) continue;
     if (declared == nullptr) {
       problems.push_back({place.line, place.column, unknown_text(known, extra, name, setting)});
       continue;
@@ -123,5 +127,11 @@ void check_settings(const Settings& settings, std::span<const ExtraKeys> extra) 
   check_required(known, settings, problems);
   if (!problems.empty()) throw Error(ExitCode::kUsage, join_problems(std::move(problems)));
 }
+
+}  // namespace
+
+void check_settings(const Settings& settings, std::span<const ExtraKeys> extra) { check(settings, extra, true); }
+
+void check_host_settings(const Settings& settings) { check(settings, {}, false); }
 
 }  // namespace esp

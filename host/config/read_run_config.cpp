@@ -203,6 +203,7 @@ ComponentNames read_component_names(const Settings& settings) {
 }
 
 RunConfig read_run_config(const Settings& settings) {
+  check_host_settings(settings);  // first, so that all mistakes are told at once and not the first table's
   RunConfig config;
   config.run = read_run(settings);
   const TableValues model(settings, "model");

@@ -29,6 +29,8 @@ struct ExtraKeys {
   std::span<const esp_option* const> options;
 };
 void check_settings(const Settings& settings, std::span<const ExtraKeys> extra);
+// The same before any plugin is loaded: passes over the keys that only a plugin can judge.
+void check_host_settings(const Settings& settings);
 
 // What must be known before the plugins, and with them all other keys, are: read without looking at anything else.
 struct ComponentNames {
@@ -37,7 +39,8 @@ struct ComponentNames {
 };
 ComponentNames read_component_names(const Settings& settings);
 
-// The host's own keys, typed. Settings of plugins' keys are ignored here. Validates what it reads.
+// The host's own keys, typed. Settings of plugins' keys are ignored here; everything else is checked, as by
+// check_host_settings, and rules between keys are too.
 RunConfig read_run_config(const Settings& settings);
 
 // The values of one component's options out of settings of `table`; defaults filled in. Throws Error(kUsage).

@@ -1,0 +1,66 @@
+#include "cli/command_info.hpp"
+
+namespace esp::cli {
+namespace {
+
+constexpr CommandInfo kCommands[] = {
+    {"run", "[-c FILE] [--TABLE.KEY=VALUE ...]", "train a model with a strategy",
+     R"(  -c, --config FILE   settings from a TOML file; flags win over it
+  --KEY=VALUE         the same as --run.KEY=VALUE
+
+Examples:
+  host run --plugin=libddp.so
+  host run --plugin=libddp.so --nproc=2 --data.path=beans --train.epochs=6 --optimizer.lr=5e-4
+  host run -c fine_tune.toml --train.batch_size=32
+  torchrun --no-python --nproc-per-node 2 host run --plugin=libddp.so
+)",
+     true, false, false, 0, 0},
+    {"eval", "[-c FILE] [--TABLE.KEY=VALUE ...]", "score a model on a split, without training",
+     R"(  -c, --config FILE   settings from a TOML file; flags win over it
+  --KEY=VALUE         the same as --run.KEY=VALUE
+
+Examples:
+  host eval --model.weights=out/run1/model --data.path=beans --data.split=test
+)",
+     true, false, false, 0, 0},
+    {"export", "RUN --to FOLDER [--dtype fp32|bf16|fp16]", "write the trained weights of a run as an HF folder",
+     R"(  --to FOLDER         folder to write; it must not exist, or be empty
+  --dtype TYPE        type of the weights in the file [fp32]
+
+Examples:
+  host export out/run1 --to beans-vit
+  host export out/run1 --to beans-vit --dtype bf16
+)",
+     false, false, true, 1, 1},
+    {"plugins list", "[--json]", "list the libraries that the search finds",
+     R"(  --json              as one JSON document
+
+Searched: the folders of ESPALIER_PLUGIN_PATH, then ../lib/espalier beside the executable.
+)",
+     false, true, false, 0, 0},
+    {"plugins inspect", "LIBRARY [--json]", "show a library's components and their options",
+     R"(  --json              as one JSON document
+
+Examples:
+  host plugins inspect libddp.so
+  host plugins inspect ./libmine.so --json
+)",
+     false, true, false, 1, 1},
+    {"doctor", "[--json]", "check what a run needs on this machine",
+     R"(  --json              as one JSON document
+)",
+     false, true, false, 0, 0},
+};
+
+}  // namespace
+
+std::span<const CommandInfo> command_infos() { return kCommands; }
+
+const CommandInfo* find_command(const std::string& name) {
+  for (const CommandInfo& command : kCommands) {
+    if (name == command.name) return &command;
+  }
+  return nullptr;
+}
+
+}  // namespace esp::cli

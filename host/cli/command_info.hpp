@@ -1,0 +1,25 @@
+// What each command takes and how it is explained: one list for parsing and for help.
+#pragma once
+
+#include <cstddef>
+#include <span>
+#include <string>
+
+namespace esp::cli {
+
+struct CommandInfo {
+  const char* name;     // "run", "plugins list"
+  const char* usage;    // what follows the name
+  const char* summary;  // one line
+  const char* details;  // flags and examples, whole lines
+  bool takes_settings;  // -c FILE and the flags of all tables
+  bool takes_json;
+  bool takes_target;  // --to and --dtype
+  size_t min_names;
+  size_t max_names;
+};
+
+std::span<const CommandInfo> command_infos();
+const CommandInfo* find_command(const std::string& name);  // NULL when there is none
+
+}  // namespace esp::cli
