@@ -40,7 +40,7 @@ extern "C" {
 #define ESP_REVISION "0"
 
 /* FNV-1a of sdk/abi/1.0.layout; the layout test computes it anew and names the right value when a table changes. */
-#define ESP_SDK_HASH 0x0000000000000000ull
+#define ESP_SDK_HASH 0xb09284df27fabe94ull
 
 /* Size of T up to and including `last`: what a struct_size is compared with (sizeof would hide tail padding). */
 #define ESP_UPTO(T, last) ((uint32_t)(offsetof(T, last) + sizeof(((T*)0)->last)))
