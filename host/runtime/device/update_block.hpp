@@ -26,8 +26,10 @@ struct UpdateBlock {
   double exact_decay[kMaxGroups];
   uint64_t applied;  // steps whose update was not skipped
   uint64_t skipped;
-  uint32_t good_steps;          // since the last overflow or growth
-  uint32_t hysteresis_left;     // overflows until the scale backs off
+  uint32_t good_steps;       // since the last overflow or growth
+  uint32_t hysteresis_left;  // overflows until the scale backs off
+  double exact_coef;         // what the optimizer uses; `coef` is for strategies
+  double exact_norm;
   double sum;                   // of squares of scaled gradients
   double partial[kMaxStreams];  // by Stream::index()
 };

@@ -5,6 +5,7 @@
 #include <espalier/strategy.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -75,7 +76,9 @@ class UpdateService {
   // For esp.update; wrong use throws Error(kPlugin).
   void norm_add(const void* grad, uint64_t n, esp_dtype dtype, Stream& stream);
   void norm_finish(Communicator* sharded_over, Stream& stream);
-  void apply(std::span<const esp_range* const> ranges, Stream& stream);
+  // inspect: sees every range before anything is enqueued, and may throw.
+  void apply(std::span<const esp_range* const> ranges, Stream& stream,
+             const std::function<void(const UpdateRange&)>& inspect = {});
   // Elements given to apply and norm_add since begin_step.
   uint64_t applied_elements() const { return applied_elements_; }
   uint64_t norm_elements() const { return norm_elements_; }
@@ -85,7 +88,6 @@ class UpdateService {
   void restore(const UpdateState& state);
 
  private:
-  struct Result;
   void order_after_finish(Stream& stream);
   UpdateRange checked(const esp_range& range) const;
 
@@ -94,18 +96,19 @@ class UpdateService {
   UpdateRules rules_;
   Arena arena_;
   UpdateBlock* block_;
-  UpdateResult* mirror_;  // [kResultsKept], pinned
+  UpdateResult* mirror_;       // [kResultsKept], pinned
+  UpdateBlock* state_mirror_;  // pinned
   esp_update_desc desc_{};
   esp_scalars scalars_{};
   std::vector<esp_slot> slots_;
   std::vector<const esp_slot*> slot_list_;
   std::vector<std::unique_ptr<Event>> added_;  // by Stream::index(): the last norm_add there
-  std::vector<uint32_t> adders_;               // streams with a norm_add since the last norm_finish
+  std::vector<uint32_t> adders_;               // their indices, since the last norm_finish
   std::unique_ptr<Event> finished_;
   std::unique_ptr<Event> ended_[kResultsKept];
   uint64_t step_ = 0;
   uint64_t ended_steps_ = 0;
-  std::vector<uint64_t> ended_index_;
+  uint64_t ended_index_[kResultsKept] = {};
   bool in_step_ = false, norm_finished_ = false;
   uint64_t applied_elements_ = 0, norm_elements_ = 0;
 };

@@ -1,0 +1,16 @@
+// Heap memory for both places of the CPU device.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/device/memory.hpp"
+
+namespace esp::runtime {
+
+class CpuMemory final : public Memory {
+ protected:
+  void* allocate(uint32_t place, uint64_t bytes) override;
+  void release(uint32_t place, void* memory, uint64_t bytes) override;
+};
+
+}  // namespace esp::runtime

@@ -1,0 +1,154 @@
+// Update kernels of the CPU device: norm, clipping, scaler, AdamW and SGD.
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "runtime/device/cpu/blocks.hpp"
+#include "runtime/device/cpu/cpu_kernels.hpp"
+#include "runtime/device/cpu/cpu_stream.hpp"
+#include "runtime/device/cpu/parallel.hpp"
+#include "runtime/device/cpu/sum_squares.hpp"
+#include "runtime/device/device.hpp"
+
+namespace esp::runtime {
+namespace {
+
+constexpr uint64_t kGrainElements = 16 * kBlock;
+constexpr float kScaleMax = 4294967296.0f;  // 2^32: gradients that are zero for ever must not make it infinite
+
+// One optimizer, its scalars for this step and group, on blocks of T.
+template <class T>
+class Rule {
+ public:
+  Rule(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) : adamw_(rules.adamw) {
+    const double lr = block.exact_lr[group];
+    const double decay = block.exact_decay[group];
+    const double coef = rules.barrier ? block.exact_coef : 1.0;  // without barrier nothing clips or scales
+    if (adamw_) {
+      const auto step = static_cast<double>(block.applied + 1);
+      const double bias1 = 1 - std::pow(rules.beta1, step);
+      const double bias2 = 1 - std::pow(rules.beta2, step);
+      adam_ = {static_cast<T>(coef),        static_cast<T>(1 - lr * decay),  static_cast<T>(1 - rules.beta1),
+               static_cast<T>(rules.beta2), static_cast<T>(1 - rules.beta2), static_cast<T>(std::sqrt(bias2)),
+               static_cast<T>(rules.eps),   static_cast<T>(-(lr / bias1))};
+    } else {
+      sgd_ = {static_cast<T>(coef), static_cast<T>(decay), static_cast<T>(rules.momentum), static_cast<T>(-lr)};
+    }
+  }
+
+  void run(const UpdateRange& range, uint64_t lo, uint64_t hi) const {
+    T buffer[kBlock];
+    for_blocks(lo, hi, [&](uint64_t first, uint64_t count) {
+      const T* grad = read_block(at(range.grad, range.grad_t, first), range.grad_t, count, buffer);
+      T* master = static_cast<T*>(range.master) + first;
+      T* slot0 = range.slots[0] == nullptr ? nullptr : static_cast<T*>(range.slots[0]) + first;
+      if (adamw_) {
+        loops::adamw(count, adam_, grad, master, slot0, static_cast<T*>(range.slots[1]) + first);
+      } else {
+        loops::sgd(count, sgd_, grad, master, slot0);
+      }
+      if (range.out != nullptr) store_block(master, count, at(range.out, range.out_t, first), range.out_t);
+    });
+  }
+
+ private:
+  bool adamw_;
+  loops::AdamW<T> adam_{};
+  loops::Sgd<T> sgd_{};
+};
+
+template <class T>
+void apply_range(int32_t threads, const UpdateBlock& block, const UpdateRules& rules, const UpdateRange& range) {
+  const Rule<T> rule(block, rules, range.group);
+  parallel_for(threads, range.n, kGrainElements, [&](uint64_t lo, uint64_t hi) { rule.run(range, lo, hi); });
+}
+
+// DeepSpeed's rule: the first hysteresis - 1 overflows are forgiven, every later one halves; `window` good steps in a
+// row double and forgive again.
+void advance_scale(UpdateBlock& block, const UpdateRules& rules, bool overflow) {
+  if (overflow) {
+    block.good_steps = 0;
+    if (block.hysteresis_left <= 1) {
+      block.loss_scale = std::max(block.loss_scale / 2, rules.scale_min);
+    } else {
+      --block.hysteresis_left;
+    }
+    return;
+  }
+  if (++block.good_steps < rules.scale_window) return;
+  block.good_steps = 0;
+  block.hysteresis_left = rules.scale_hysteresis;
+  block.loss_scale = std::min(block.loss_scale * 2, kScaleMax);
+}
+
+}  // namespace
+
+void CpuKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateInputs& inputs) {
+  device_.enqueue(stream, [=] {
+    for (uint32_t group = 0; group < inputs.n_groups; ++group) {
+      block->exact_lr[group] = inputs.lr[group];
+      block->lr[group] = static_cast<float>(inputs.lr[group]);
+    }
+    block->step = inputs.step;
+    block->found_inf = 0;
+    block->exact_coef = 1.0 / block->loss_scale;
+    block->coef = static_cast<float>(block->exact_coef);
+    block->loss_seed = static_cast<float>(block->loss_scale * inputs.seed_factor);
+    block->sum = 0;
+    std::fill(std::begin(block->partial), std::end(block->partial), 0.0);
+  });
+}
+
+void CpuKernels::add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) {
+  if (n == 0) return;
+  device_.enqueue(stream, [=, threads = threads_of(stream)] { *add_to += sum_squares(threads, x, n, x_t); });
+}
+
+void CpuKernels::sum_partials(Stream& stream, UpdateBlock* block) {
+  device_.enqueue(stream, [=] {
+    block->sum = 0;
+    for (double& partial : block->partial) {
+      block->sum += partial;
+      partial = 0;
+    }
+  });
+}
+
+void CpuKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) {
+  device_.enqueue(stream, [=] {
+    const bool found_inf = !std::isfinite(block->sum);
+    block->exact_norm = std::sqrt(block->sum) / block->loss_scale;
+    block->grad_norm = static_cast<float>(block->exact_norm);
+    block->found_inf = found_inf ? 1.0f : 0.0f;
+    if (!rules.barrier) return;  // apply may run already, and must not see coef change
+    double clip = 1;
+    if (rules.clip_norm > 0) clip = std::min(1.0, rules.clip_norm / (block->exact_norm + 1e-6));
+    block->exact_coef = found_inf ? 0 : clip / block->loss_scale;
+    block->coef = static_cast<float>(block->exact_coef);
+  });
+}
+
+void CpuKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
+                       std::span<const UpdateRange> ranges) {
+  device_.enqueue(stream,
+                  [=, threads = threads_of(stream), ranges = std::vector<UpdateRange>(ranges.begin(), ranges.end())] {
+                    if (rules.barrier && block->found_inf != 0) return;
+                    for (const UpdateRange& range : ranges) {
+                      range.master_t == ESP_F64 ? apply_range<double>(threads, *block, rules, range)
+                                                : apply_range<float>(threads, *block, rules, range);
+                    }
+                  });
+}
+
+void CpuKernels::end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) {
+  device_.enqueue(stream, [=] {
+    const bool found_inf = block->found_inf != 0;
+    const bool skipped = rules.barrier && found_inf;
+    skipped ? ++block->skipped : ++block->applied;
+    block->applied_steps = static_cast<float>(block->applied);
+    *pinned = {block->step, block->applied, block->exact_norm, block->loss_scale, found_inf, skipped};
+    if (rules.dynamic_scale) advance_scale(*block, rules, found_inf);
+  });
+}
+
+}  // namespace esp::runtime

@@ -1,0 +1,44 @@
+#include "runtime/services/host_services.hpp"
+
+#include <utility>
+
+#include "runtime/services/service_calls.hpp"
+
+namespace esp::runtime {
+namespace {
+
+const void* find_service(void* ctx, const char* id) {
+  return id == nullptr ? nullptr : ServiceCalls{ServiceCalls::of(ctx)}.service(id);
+}
+
+}  // namespace
+
+HostServices::HostServices(Device& device, Communicator* data, ServiceOptions options)
+    : device_(device),
+      data_(data),
+      options_(std::move(options)),
+      arena_(device.memory(), options_.component, options_.budget_device, options_.budget_pinned),
+      forked_(device.create_event()),
+      joined_(device.create_event()) {
+  host_ = {ESP_UPTO(esp_host, service), 0, this, find_service};
+  stream_of_[device.compute().handle()] = &device.compute();
+}
+
+HostServices::~HostServices() { device_.drain(); }
+
+void HostServices::fork(StepKind kind) {
+  device_.record(*forked_, device_.compute());
+  for (const auto& stream : streams_) device_.wait(*stream, *forked_);
+  ++steps_begun_;
+  step_kind_ = kind;
+}
+
+void HostServices::join() {
+  step_kind_ = StepKind::kNone;
+  for (const auto& stream : streams_) {
+    device_.record(*joined_, *stream);
+    device_.wait(device_.compute(), *joined_);
+  }
+}
+
+}  // namespace esp::runtime
