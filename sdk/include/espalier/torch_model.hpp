@@ -174,6 +174,7 @@ class TorchModel {
   }
 
   void begin_micro(const esp_step& step, Slice<const esp_tensor* const> inputs) {
+    const c10::DebugInfoGuard metered(c10::DebugInfoKind::PROFILER_STATE, meter_);
     Micro& micro = micro_of(step);
     micro = Micro(desc_.n_units);
     for (const esp_tensor* input : inputs) {

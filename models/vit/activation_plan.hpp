@@ -1,0 +1,25 @@
+// How much device memory a step takes beside parameters and gradients, by arithmetic.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "vit_config.hpp"
+
+namespace esp::vit {
+
+enum class Recompute : uint32_t { kNone = 0, kBlock = 1 };
+inline constexpr uint32_t kRecomputeLevels = 2;
+
+struct ActivationSizes {
+  std::vector<uint64_t> kept;  // [level][unit] bytes from forward to backward
+  uint64_t workspace = 0;      // bytes beside them while the largest unit runs
+};
+
+// rows: of a micro-batch. element: bytes of the compute dtype. first_trainable: units below it keep nothing.
+ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, uint64_t element, uint32_t first_trainable);
+
+// Forward FLOPs of one sample, by unit.
+std::vector<double> unit_flops(const ViTConfig& config);
+
+}  // namespace esp::vit
