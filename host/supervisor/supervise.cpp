@@ -238,7 +238,7 @@ void Group::take_reports() {
     report.message[sizeof report.message - 1] = 0;
     reported_[static_cast<size_t>(report.rank)] = true;
     const std::string message = report.message;
-    const bool named = ranks_.size() == 1 || message.starts_with("rank ");
+    const bool named = ranks_.size() == 1 || message.starts_with("rank " + std::to_string(report.rank) + " ");
     consider({report.exit_code, named ? message : "rank " + std::to_string(report.rank) + ": " + message,
               report.exit_code == kPeerLost});
   }

@@ -1,0 +1,62 @@
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "supervisor/phase.hpp"
+#include "supervisor/rank_link.hpp"
+#include "supervisor/ranks.hpp"
+
+namespace esp {
+namespace {
+
+class ErrorFile : public testing::Test {
+ protected:
+  void SetUp() override { setenv("TORCHELASTIC_ERROR_FILE", path_.c_str(), 1); }
+  void TearDown() override { std::filesystem::remove(path_); }
+
+  const std::string path_ = testing::TempDir() + "error-" + std::to_string(getpid()) + ".json";
+};
+
+TEST_F(ErrorFile, OfTorchrunHoldsMessageAndTimestamp) {
+  runtime::RankFacts ranks;
+  ranks.launcher = "torchrun";
+  EXPECT_FALSE(report_rank_error(ranks, 4, "images \"a\"\nare damaged \xff"));
+  const auto json = nlohmann::json::parse(std::ifstream(path_));
+  const auto& message = json.at("message");
+  EXPECT_EQ(message.at("message").get<std::string>().substr(0, 30), "Error: images \"a\" are damaged ");
+  EXPECT_TRUE(message.at("extraInfo").contains("py_callstack"));
+  EXPECT_GT(std::stoll(message.at("extraInfo").at("timestamp").get<std::string>()), 1700000000);
+}
+
+TEST_F(ErrorFile, IsLeftAloneByOtherLaunchers) {
+  runtime::RankFacts ranks;
+  ranks.launcher = "slurm";
+  EXPECT_FALSE(report_rank_error(ranks, 4, "x"));
+  EXPECT_FALSE(std::filesystem::exists(path_));
+}
+
+TEST(Phase, IsReadBackAsWritten) {
+  char text[248];
+  set_phase("forward_unit of libvit.so");
+  own_phase().load(text);
+  EXPECT_STREQ(text, "forward_unit of libvit.so");
+  set_phase("step 7.");  // exactly one word with its terminator, over a longer text
+  own_phase().load(text);
+  EXPECT_STREQ(text, "step 7.");
+  set_phase("");
+  own_phase().load(text);
+  EXPECT_STREQ(text, "");
+}
+
+TEST(Phase, OfAnyLengthIsCutAndTerminated) {
+  char text[248];
+  set_phase(std::string(1000, 'x').c_str());
+  own_phase().load(text);
+  EXPECT_EQ(std::string(text), std::string(247, 'x'));
+}
+
+}  // namespace
+}  // namespace esp
