@@ -171,9 +171,12 @@ Finding check_loopback() {
           std::string("ranks cannot meet on 127.0.0.1: ") + std::strerror(errno) + "; bring the interface lo up"};
 }
 
-// Every library of the installation, and the two without which nothing trains though their files may be missing.
+// Without these nothing trains.
+constexpr const char* kNeeded[] = {"libddp.so", "libvit.so"};
+
+// The needed libraries, though their files may be missing, and all others of the installation.
 std::vector<std::string> plugin_files() {
-  std::vector<std::string> files = {"libddp.so", "libvit.so"};
+  std::vector<std::string> files(std::begin(kNeeded), std::end(kNeeded));
   for (const auto& folder : plugin_folders()) {
     for (const std::string& file : shared_libraries_in(folder)) {
       if (std::find(files.begin(), files.end(), file) == files.end()) files.push_back(file);
@@ -198,6 +201,8 @@ std::vector<Finding> examine() {
   if (findings.back().health == Health::kOk) findings.push_back(guarded("runtime", check_runtime));
   for (const std::string& file : plugin_files()) {
     findings.push_back(guarded(file, [&] { return check_plugin(file); }));
+    const bool needed = std::find(std::begin(kNeeded), std::end(kNeeded), file) != std::end(kNeeded);
+    if (!needed && findings.back().health == Health::kFail) findings.back().health = Health::kWarn;
   }
   findings.push_back(guarded("nvidia", check_nvidia));
   return findings;
