@@ -16,7 +16,7 @@ BadInput launched(const char* name, std::map<std::string, std::string> environme
 std::vector<BadInput> folder_cases() {
   return {
       {"OutputThatIsAFile",
-       6,
+       2,
        {"out"},
        [](const Scratch& scratch) {
          scratch.write("out", "in the way");

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <tuple>
 
 #include "golden_case.hpp"
@@ -72,9 +73,11 @@ TEST_P(Scoring, OfUntrainedWeightsEqualsPyTorch) {
       run_host({"eval", "--run.threads=1", "--device=cpu", "--data.path=" + parity_data("images"),
                 "--model.weights=" + parity_data(checkpoint), std::string("--data.split=") + split});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.describe();
-  const std::string count =
-      std::to_string(golden.at("correct").get<int>()) + " of " + std::to_string(golden.at("samples").get<int>());
+  const std::string count = golden.at("correct").dump() + "/" + golden.at("samples").dump() + " ";
   EXPECT_NE(outcome.out.find(count), std::string::npos) << "no \"" << count << "\" in\n" << outcome.describe();
+  const size_t loss = outcome.out.find("loss");
+  ASSERT_NE(loss, std::string::npos) << outcome.describe();
+  EXPECT_NEAR(std::atof(outcome.out.c_str() + outcome.out.find_first_of("0123456789", loss)), golden.at("loss"), 2e-5);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, Scoring,
