@@ -101,7 +101,7 @@ class AnswerCheck {
       well_formed = well_formed && ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '-');
     }
     require(well_formed, 36,
-            what + ", \"" + printable(text) + "\", is ill-formed; ids look like local-sgd ([a-z][a-z0-9_-]*)");
+            what + ", \"" + one_line(text) + "\", is ill-formed; ids look like local-sgd ([a-z][a-z0-9_-]*)");
   }
 
   void check_component(const esp_component* component, size_t index) const {

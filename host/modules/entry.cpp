@@ -28,7 +28,7 @@ std::string describe_exception() {
   try {
     throw;
   } catch (const std::exception& error) {
-    return type + ": " + printable(bounded(error.what(), 400));
+    return type + ": " + one_line(bounded(error.what(), 400));
   } catch (...) {
     return type;
   }
@@ -54,7 +54,7 @@ const esp_plugin* call_entry(esp_entry_fn entry, const std::string& path, const 
                         "); catch it there and return an esp_error");
   }
   if (status == ESP_OK) return plugin;
-  const std::string text = printable(bounded(error.message, sizeof error.message));
+  const std::string text = one_line(bounded(error.message, sizeof error.message));
   throw LoadError(
       33, path, "its entry refuses with status " + std::to_string(status) + ": " + (text.empty() ? "(no text)" : text));
 }

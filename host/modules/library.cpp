@@ -22,18 +22,27 @@ namespace {
 
 using boost::dll::shared_library;
 
-// The linker's text, with the missing symbol as a person would write it.
-std::string explain(const std::string& linker_text) {
+// The linker's own text out of Boost's, which reads "... (dlerror system message: PATH: TEXT): unrelated errno".
+std::string linker_text(const std::string& boost_text, const std::string& path) {
+  static constexpr std::string_view kBefore = "dlerror system message: ", kAfter = "): ";
+  const size_t before = boost_text.find(kBefore), after = boost_text.rfind(kAfter);
+  if (before == std::string::npos || after == std::string::npos || after < before) return boost_text;
+  const size_t start = before + kBefore.size();
+  const std::string text = boost_text.substr(start, after - start);
+  return text.starts_with(path + ": ") ? text.substr(path.size() + 2) : text;
+}
+
+// The text with the missing symbol, if that is what it is about, as a person would write it.
+std::string explain(const std::string& text) {
   static constexpr std::string_view kMarker = "undefined symbol: ";
-  const size_t marker = linker_text.find(kMarker);
-  if (marker == std::string::npos) return linker_text;
+  const size_t marker = text.find(kMarker);
+  if (marker == std::string::npos) return text;
   const size_t start = marker + kMarker.size();
-  const size_t end = std::min(linker_text.find_first_of(", \t\n", start), linker_text.size());
-  const std::string symbol = linker_text.substr(start, end - start);
+  const std::string symbol = text.substr(start, text.find_first_of(", \t\n", start) - start);
   int status = 0;
   const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(symbol.c_str(), nullptr, nullptr, &status),
                                                          std::free);
-  return linker_text + (name ? ", which is " + std::string(name.get()) : "") +
+  return text + (name ? ", which is " + std::string(name.get()) : "") +
          "; link the library that defines it, or its missing source";
 }
 
@@ -50,7 +59,8 @@ const shared_library& map(const std::filesystem::path& path) {
                            static_cast<type>(boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local));
     return handles().back();
   } catch (const std::system_error& error) {
-    throw LoadError(30, path.string(), "cannot be loaded: " + printable(explain(error.what())));
+    throw LoadError(30, path.string(),
+                    "cannot be loaded: " + one_line(explain(linker_text(error.what(), path.string()))));
   } catch (...) {
     throw LoadError(
         34, path.string(),

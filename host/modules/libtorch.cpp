@@ -83,17 +83,6 @@ class Search {
   std::string complaints_;
 };
 
-LibTorch search() {
-  Search search;
-  const std::string named = environment("ESPALIER_LIBTORCH");
-  if (search.try_folder("ESPALIER_LIBTORCH", named)) return search.found();
-  if (!named.empty()) search.fail();
-  if (search.try_folder("built with", ESPALIER_BUILD_LIBTORCH)) return search.found();
-  if (search.try_folder("cache", cache_folder())) return search.found();
-  if (search.try_folder("python3", python_torch())) return search.found();
-  search.fail();
-}
-
 void map_globally(const fs::path& file) {
   if (dlopen(file.c_str(), RTLD_NOW | RTLD_GLOBAL) != nullptr) return;
   const char* text = dlerror();
@@ -120,8 +109,19 @@ std::optional<LibTorch> libtorch_in(const fs::path& folder) {
   return std::nullopt;
 }
 
+LibTorch search_libtorch() {
+  Search search;
+  const std::string named = environment("ESPALIER_LIBTORCH");
+  if (search.try_folder("ESPALIER_LIBTORCH", named)) return search.found();
+  if (!named.empty()) search.fail();
+  if (search.try_folder("built with", ESPALIER_BUILD_LIBTORCH)) return search.found();
+  if (search.try_folder("cache", cache_folder())) return search.found();
+  if (search.try_folder("python3", python_torch())) return search.found();
+  search.fail();
+}
+
 const LibTorch& find_libtorch() {
-  static const LibTorch found = search();
+  static const LibTorch found = search_libtorch();
   return found;
 }
 

@@ -23,6 +23,9 @@ std::optional<LibTorch> libtorch_in(const std::filesystem::path& folder);
 // places and what was wrong there; a wrong ESPALIER_LIBTORCH is an error even if another place would do.
 const LibTorch& find_libtorch();
 
+// The same, looked up anew.
+LibTorch search_libtorch();
+
 // Maps libc10.so and libtorch_cpu.so of find_libtorch() with global scope, so that the runtime and modules that name
 // them get these. A second call does nothing. [main] Throws Error(kResource).
 void load_libtorch();

@@ -12,6 +12,7 @@
 #include "modules/answer_checks.hpp"
 #include "modules/file_checks.hpp"
 #include "modules/library.hpp"
+#include "modules/libtorch.hpp"
 #include "modules/load_error.hpp"
 #include "modules/probe.hpp"
 #include "modules/search.hpp"
@@ -90,6 +91,7 @@ const Module& load_module(const std::string& name, Probe probe) {
   if (slot) return *slot;
   const PluginFile file = read_plugin_file(path);
   const std::vector<std::string> warnings = check_plugin_file(file, path.string());
+  if (file.note.torch_tier != ESP_TORCH_NONE) load_libtorch();  // before the fork: the child need not map it again
   if (probe == Probe::kChild) probe_library(path, file);
   const esp_plugin& plugin = open_library(path, file, [](const std::string&) {});
   slot = adopt_plugin(path, file.note, plugin);

@@ -24,7 +24,7 @@ class OptionCheck {
   OptionCheck(const esp_option& option, const std::string& owner, const std::string& path)
       : option_(option), path_(path) {
     const std::string_view key = option.key == nullptr ? "" : bounded(option.key, kMaxKeyLength + 1);
-    name_ = owner + ": option \"" + printable(key) + "\"";
+    name_ = owner + ": option \"" + one_line(key) + "\"";
     require(well_formed(key), "has an ill-formed key; keys look like bucket_size ([a-z][a-z0-9_]*)");
   }
 

@@ -28,7 +28,7 @@ using Clock = std::chrono::steady_clock;
 constexpr size_t kReportLimit = 1 << 16;
 
 void send(int fd, const std::string& line) {
-  std::string text = printable(line) + "\n";
+  std::string text = one_line(line) + "\n";
   for (size_t sent = 0; sent < text.size();) {
     const ssize_t n = write(fd, text.data() + sent, text.size() - sent);
     if (n < 0 && errno != EINTR) return;

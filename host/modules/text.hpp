@@ -7,13 +7,11 @@
 
 namespace esp {
 
-bool is_utf8(std::string_view text);
-
 // UTF-8 without control characters (line breaks and escape sequences included).
 bool is_plain_text(std::string_view text);
 
-// The text with everything that is not plain replaced by '?'; what can be printed in a message.
-std::string printable(std::string_view text);
+// The text with control characters, and all beyond ASCII where it is not UTF-8, as '?': fit for a message.
+std::string one_line(std::string_view text);
 
 // A C string of at most `limit` bytes; longer ones are cut.
 std::string_view bounded(const char* text, size_t limit);
