@@ -19,7 +19,7 @@ std::string fixed(double value, int decimals) { return print("%.*f", decimals, v
 
 std::string scientific(double value) { return print("%.2e", value); }
 
-std::string bytes_text(uint64_t bytes) {
+std::string rounded_bytes_text(uint64_t bytes) {
   if (bytes < 1024) return std::to_string(bytes) + " B";
   static constexpr const char* kUnits[] = {"KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes) / 1024;

@@ -60,11 +60,11 @@ std::string step_times_text(const StepTimes& times) {
 void add_memory_rows(KeyValueTable& table, const RunSummary& summary) {
   const runtime::MemoryReport& memory = summary.finish.memory;
   for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    if (memory.by_tag[tag] > 0) table.add("peak " + memory_tag_name(tag), bytes_text(memory.by_tag[tag]));
+    if (memory.by_tag[tag] > 0) table.add("peak " + memory_tag_name(tag), rounded_bytes_text(memory.by_tag[tag]));
   }
-  table.add("peak allocated", bytes_text(memory.peak_allocated_bytes));
+  table.add("peak allocated", rounded_bytes_text(memory.peak_allocated_bytes));
   const bool cpu = summary.options.device == "cpu";
-  table.add(cpu ? "peak resident set" : "peak of the device", bytes_text(memory.peak_device_bytes));
+  table.add(cpu ? "peak resident set" : "peak of the device", rounded_bytes_text(memory.peak_device_bytes));
 }
 
 }  // namespace

@@ -93,7 +93,6 @@ class RunReporter : public Observer {
 
   void stepped(const StepReport& report) override {
     if (options_.rank != 0) return;
-    last_step_ = report.step;
     last_epoch_ = report.epoch;
     step_ms_.push_back(report.step_ms);
     if (files_) files_->step(report);
@@ -104,9 +103,16 @@ class RunReporter : public Observer {
     if (options_.progress) progress_.evaluation(split, done, total);
   }
 
+  void evaluated(int64_t step, const Evaluation& evaluation) override {
+    if (options_.rank != 0) return;
+    if (files_) files_->evaluation(evaluation, step, last_epoch_);
+    console_.err("step " + std::to_string(step) + ": " + evaluation.split + " loss " + fixed(evaluation.loss, 4) +
+                 ", accuracy " + share_text(evaluation.correct, evaluation.samples) + "\n");
+  }
+
   void epoch_ended(const EpochReport& report) override {
     if (options_.rank != 0) return;
-    if (files_ && report.evaluation) files_->evaluation(*report.evaluation, last_step_, last_epoch_);
+    if (files_ && report.evaluation) files_->evaluation(*report.evaluation, report.step, last_epoch_);
     console_.out(epochs_.next(report));
   }
 
@@ -144,7 +150,6 @@ class RunReporter : public Observer {
   std::optional<RunFiles> files_;
   StartReport start_;
   std::vector<double> step_ms_;
-  int64_t last_step_ = 0;
   double last_epoch_ = 0;
 };
 

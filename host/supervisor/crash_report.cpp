@@ -33,11 +33,6 @@ CrashState state;
 
 alignas(16) char alternate_stack[64 * 1024];  // so that a stack that is used up can be reported
 
-bool ends_with_library(const char* text) {
-  const size_t length = std::strlen(text);
-  return length > 3 && std::strcmp(text + length - 3, ".so") == 0;
-}
-
 // Safe inside a JSON string and on one line.
 void plain(char* text) {
   for (; *text; ++text) {
@@ -81,14 +76,20 @@ void print(const Line& line) {
   put(STDERR_FILENO, text.c_str(), text.size());
 }
 
-void describe(Line& line, const char* what, const char* phase) {
+void describe(Line& line, const char* what, const Phase& phase) {
   if (state.world > 1) line << "rank " << state.rank << " ";
   line << what;
-  if (*phase) line << " in " << phase;
+  if (*phase.text) line << " in " << phase.text;
 }
 
-int exit_code_of(const char* phase) {
-  return static_cast<int>(ends_with_library(phase) ? ExitCode::kPlugin : ExitCode::kInternal);
+Phase current_phase() {
+  Phase phase = state.phase->load();
+  plain(phase.text);
+  return phase;
+}
+
+int exit_code_of(const Phase& phase) {
+  return static_cast<int>(phase.in_plugin ? ExitCode::kPlugin : ExitCode::kInternal);
 }
 
 void on_crash(int signal) {
@@ -97,9 +98,7 @@ void on_crash(int signal) {
     raise(signal);
     return;
   }
-  char phase[248];
-  state.phase->load(phase);
-  plain(phase);
+  const Phase phase = current_phase();
   FixedText<64> what;
   what << "crashed with signal " << signal << " (" << signal_name(signal) << ")";
   Line line;
@@ -112,9 +111,7 @@ void on_crash(int signal) {
 
 [[noreturn]] void on_terminate() {
   if (getpid() != state.process || state.busy.test_and_set()) std::abort();
-  char phase[248];
-  state.phase->load(phase);
-  plain(phase);
+  const Phase phase = current_phase();
   FixedText<600> what;
   what << "ended by an exception that nobody caught";
   try {

@@ -3,9 +3,9 @@
 
 namespace esp {
 
-// "decoding images", "forward_unit of libvit.so". A text that ends with a library's name (".so") says that code of that
-// plugin runs, so that a crash now is the plugin's (exit code kPlugin). Cut after 247 bytes; "" = nothing special.
-// [any thread; cheap enough for every hook; two threads at once may mix their texts]
-void set_phase(const char* text);
+// text: "decoding images", "forward_unit of libvit.so"; cut after 239 bytes, "" = nothing special. in_plugin: code of a
+// plugin runs, so that a crash now is the plugin's (exit code kPlugin). [any thread; cheap enough for every hook; two
+// threads at once may mix their texts]
+void set_phase(const char* text, bool in_plugin);
 
 }  // namespace esp

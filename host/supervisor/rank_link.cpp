@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -14,19 +15,25 @@
 
 namespace esp {
 
-void PhaseCell::store(const char* text) {
-  uint64_t words[kWords] = {};
-  const size_t length = strnlen(text, sizeof words - 1);
-  std::memcpy(words, text, length);
+void PhaseCell::store(const char* text, bool in_plugin) {
+  Phase phase;
+  phase.in_plugin = in_plugin;
+  const size_t length = strnlen(text, sizeof phase.text - 1);
+  std::memcpy(phase.text, text, length);
+  uint64_t words[kWords];
+  std::memcpy(words, &phase, sizeof words);
   // Words behind the terminator are never read, so a short text costs few stores.
-  for (size_t i = 0; i <= length / sizeof(uint64_t); ++i) words_[i].store(words[i], std::memory_order_relaxed);
+  const size_t last = (offsetof(Phase, text) + length) / sizeof(uint64_t);
+  for (size_t i = 0; i <= last; ++i) words_[i].store(words[i], std::memory_order_relaxed);
 }
 
-void PhaseCell::load(char (&text)[248]) const {
+Phase PhaseCell::load() const {
   uint64_t words[kWords];
   for (int i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);
-  std::memcpy(text, words, sizeof text);
-  text[sizeof text - 1] = 0;
+  Phase phase;
+  std::memcpy(&phase, words, sizeof phase);
+  phase.text[sizeof phase.text - 1] = 0;
+  return phase;
 }
 
 UniqueFd PhaseCells::create_memory(int count) {
@@ -76,7 +83,7 @@ PhaseCell& own_phase() {
   return cell;
 }
 
-void set_phase(const char* text) { own_phase().store(text); }
+void set_phase(const char* text, bool in_plugin) { own_phase().store(text, in_plugin); }
 
 bool send_report(int fd, const RankReport& report) {
   ssize_t written = 0;

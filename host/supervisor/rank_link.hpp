@@ -24,17 +24,23 @@ struct RankReport {
 };
 static_assert(sizeof(RankReport) == 1024);
 
-// The phase text of one rank. Words are relaxed atomics: a torn text is harmless, a data race is not.
+struct Phase {
+  uint64_t in_plugin = 0;
+  char text[240] = {};  // terminated
+};
+
+// The phase of one rank. Words are relaxed atomics: a torn text is harmless, a data race is not. [any thread,
+// async-signal-safe]
 class PhaseCell {
  public:
-  void store(const char* text);        // [any thread, async-signal-safe]
-  void load(char (&text)[248]) const;  // terminated [async-signal-safe]
+  void store(const char* text, bool in_plugin);
+  Phase load() const;
 
  private:
-  static constexpr int kWords = 31;
+  static constexpr int kWords = sizeof(Phase) / sizeof(uint64_t);
   std::atomic<uint64_t> words_[kWords] = {};
 };
-static_assert(sizeof(PhaseCell) == 248 && std::atomic<uint64_t>::is_always_lock_free);
+static_assert(sizeof(PhaseCell) == sizeof(Phase) && std::atomic<uint64_t>::is_always_lock_free);
 
 // Cells that a process and its children share. Empty where the system gives none: phases are then unknown to the
 // supervisor, nothing else changes.

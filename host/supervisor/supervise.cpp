@@ -115,7 +115,7 @@ class Group {
   void kill_all();
   void pass_deadlines();
   Cause death(size_t rank) const;
-  std::string phase_of(size_t rank) const;
+  Phase phase_of(size_t rank) const;
   int conclude() const;
 
   SuperviseTimes times_;
@@ -301,19 +301,16 @@ void Group::pass_deadlines() {
   if (kill_at_ && now >= *kill_at_) kill_all();
 }
 
-std::string Group::phase_of(size_t rank) const {
+Phase Group::phase_of(size_t rank) const {
   const PhaseCell* cell = phases_.cell(static_cast<int>(rank));
-  if (!cell) return "";
-  char text[248];
-  cell->load(text);
-  return one_line(text);
+  return cell ? cell->load() : Phase{};
 }
 
 // What is known of a rank that ended without a word.
 Cause Group::death(size_t rank) const {
-  const std::string phase = phase_of(rank);
+  const Phase phase = phase_of(rank);
   const std::string who = "rank " + std::to_string(rank);
-  const std::string where = phase.empty() ? "" : " in " + phase;
+  const std::string where = *phase.text ? " in " + one_line(phase.text) : "";
   const int status = ranks_[rank]->status();
   if (!WIFSIGNALED(status)) {
     const int code = WEXITSTATUS(status);
@@ -324,7 +321,7 @@ Cause Group::death(size_t rank) const {
   const std::string named = "signal " + std::to_string(signal) + " (" + signal_name(signal) + ")" + where;
   constexpr int kCrashes[] = {SIGSEGV, SIGBUS, SIGABRT, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
   if (std::find(std::begin(kCrashes), std::end(kCrashes), signal) != std::end(kCrashes)) {
-    const auto code = phase.ends_with(".so") ? ExitCode::kPlugin : ExitCode::kInternal;
+    const auto code = phase.in_plugin ? ExitCode::kPlugin : ExitCode::kInternal;
     return {static_cast<int>(code), who + " crashed with " + named};
   }
   const bool perhaps_memory = signal == SIGKILL;

@@ -39,23 +39,19 @@ TEST_F(ErrorFile, IsLeftAloneByOtherLaunchers) {
 }
 
 TEST(Phase, IsReadBackAsWritten) {
-  char text[248];
-  set_phase("forward_unit of libvit.so");
-  own_phase().load(text);
-  EXPECT_STREQ(text, "forward_unit of libvit.so");
-  set_phase("step 7.");  // exactly one word with its terminator, over a longer text
-  own_phase().load(text);
-  EXPECT_STREQ(text, "step 7.");
-  set_phase("");
-  own_phase().load(text);
-  EXPECT_STREQ(text, "");
+  set_phase("forward_unit of libvit.so", true);
+  EXPECT_STREQ(own_phase().load().text, "forward_unit of libvit.so");
+  EXPECT_EQ(own_phase().load().in_plugin, 1u);
+  set_phase("step 7.", false);  // exactly one word with its terminator, over a longer text
+  EXPECT_STREQ(own_phase().load().text, "step 7.");
+  EXPECT_EQ(own_phase().load().in_plugin, 0u);
+  set_phase("", false);
+  EXPECT_STREQ(own_phase().load().text, "");
 }
 
 TEST(Phase, OfAnyLengthIsCutAndTerminated) {
-  char text[248];
-  set_phase(std::string(1000, 'x').c_str());
-  own_phase().load(text);
-  EXPECT_EQ(std::string(text), std::string(247, 'x'));
+  set_phase(std::string(1000, 'x').c_str(), false);
+  EXPECT_EQ(std::string(own_phase().load().text), std::string(239, 'x'));
 }
 
 }  // namespace

@@ -96,19 +96,19 @@ int act(const std::string& action, const Ranks& ranks, const volatile std::sig_a
     end_with(ranks, ExitCode::kNumeric, "the loss is not finite");
   }
   if (action == "crash") {
-    set_phase("forward_unit of libvit.so");
+    set_phase("forward_unit of libvit.so", true);
     raise(SIGSEGV);
   }
   if (action == "overflow") {
-    set_phase("reading weights");
+    set_phase("reading weights", false);
     return overflow(deep);
   }
   if (action == "throw") {
-    set_phase("loading");
+    set_phase("loading", false);
     std::thread([] { throw std::runtime_error("thrown in a thread"); }).join();
   }
   if (action == "killed") {
-    set_phase("all-reduce");
+    set_phase("all-reduce", false);
     raise(SIGKILL);
   }
   if (action == "grandchild") return leave_a_grandchild(ranks);
