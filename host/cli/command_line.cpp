@@ -24,7 +24,7 @@ po::options_description known_flags(const CommandInfo& command) {
   const auto add_switch = [&](const std::string& name) {
     flags.add_options()(name.c_str(), po::value<std::string>()->implicit_value("true"));
   };
-  if (command.takes_json) add_switch("json");
+  if (command.takes_json) flags.add_options()("json", "");
   if (command.takes_target) {
     add("to");
     add("dtype");
@@ -52,12 +52,18 @@ bool is_run_key(const std::string& name) {
   return false;
 }
 
+// `--nproc --plugin=x`: the parser would take the second for the value of the first.
+bool looks_like_flag(const std::string& word) {
+  return word.size() > 1 && word[0] == '-' && std::isdigit(static_cast<unsigned char>(word[1])) == 0 && word[1] != '.';
+}
+
 std::string unknown_flag_text(const CommandInfo& command, const std::string& flag) {
   std::string text = printable(flag) + " is no flag of host " + command.name;
   std::string name = flag.substr(std::min(flag.find_first_not_of('-'), flag.size()));
   std::replace(name.begin(), name.end(), '-', '_');
   std::map<std::string, std::string> spelled;  // what a user may type, and what is meant
-  for (const auto& known : known_flags(command).options()) {
+  const po::options_description flags = known_flags(command);
+  for (const auto& known : flags.options()) {
     const std::string full = known->long_name();
     const std::string last = full.substr(full.rfind('.') + 1);
     spelled.try_emplace(last, full);
@@ -88,6 +94,7 @@ class Collector {
     const bool is_key = has_table || (command_.takes_settings && is_run_key(option.string_key));
     const std::string key = has_table || !is_key ? option.string_key : "run." + option.string_key;
     const std::string value = option.value.empty() ? "true" : option.value.front();
+    if (option.original_tokens.size() > 1 && looks_like_flag(value)) fail(typed + " has no value");
     const auto [earlier, is_new] = seen_.try_emplace(key, value);
     if (!is_new) fail(typed + " is given twice: " + printable(earlier->second) + " and " + printable(value));
     if (is_key) {
@@ -104,7 +111,7 @@ class Collector {
     if (key == "config") line_.config_file = value;
     if (key == "to") line_.to = value;
     if (key == "dtype") line_.dtype = one_of(typed, value, {"fp32", "bf16", "fp16"});
-    if (key == "json") line_.json = one_of(typed, value, {"true", "false"}) == "true";
+    if (key == "json") line_.json = true;
   }
 
   static std::string one_of(const std::string& typed, const std::string& value, const std::vector<std::string>& valid) {
