@@ -86,7 +86,7 @@ uint64_t available_memory() {
 Finding check_memory() {
   const uint64_t bytes = available_memory();
   if (bytes == UINT64_MAX) return {"memory", Health::kWarn, "cannot be read from /proc/meminfo"};
-  const std::string text = bytes_text(bytes) + " available";
+  const std::string text = rounded_bytes_text(bytes) + " available";
   if (bytes >= 2 * kGiB) return {"memory", Health::kOk, text};
   return {"memory", Health::kWarn, text + "; two ranks of vit-tiny want about 2 GiB: close programs, or use --nproc=1"};
 }
@@ -103,7 +103,7 @@ Finding check_disk() {
     return {"disk", Health::kWarn, folder.string() + ": " + std::strerror(errno)};
   }
   const uint64_t free = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize;
-  const std::string text = bytes_text(free) + " free for " + out.string();
+  const std::string text = rounded_bytes_text(free) + " free for " + out.string();
   if (free >= kGiB) return {"disk", Health::kOk, text};
   return {"disk", Health::kWarn, text + "; a trained vit-base takes 330 MiB: free space, or use --out on another disk"};
 }

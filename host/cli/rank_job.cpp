@@ -1,6 +1,7 @@
 #include "cli/rank_job.hpp"
 
 #include "supervisor/crash_report.hpp"
+#include "supervisor/phase.hpp"
 #include "supervisor/ranks.hpp"
 #include "supervisor/stop_signal.hpp"
 
