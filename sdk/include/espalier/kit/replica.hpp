@@ -65,7 +65,7 @@ class Replica {
       (moves ? moving : fixed.params).push_back(id);
     }
     fixed_ = Layout(view, {fixed}, alignment_of(ESP_DTYPE_BYTES(compute_t_)));
-    fixed_weights_ = host_.memory.device(bytes_of(fixed_), ESP_TAG_PARAM);
+    fixed_weights_ = host_.memory.device(bytes_of(fixed_), ESP_TAG_PARAM, state_flags());
     if (trains) prepare_training(view, moving);
     bind(binder);
   }
@@ -104,9 +104,10 @@ class Replica {
       host_.update.norm_add(gradient(place.offset), place.numel, compute_t_, side_);
     }
   }
-  // The norm is that of this rank's gradients: of everybody's, where they were averaged.
-  void finish_norm() const {
-    if ((update_flags_ & ESP_UPDATE_NORM) != 0) host_.update.norm_finish(nullptr, side_);
+  // Gradients that were averaged are everybody's: NULL. Where each rank has its own, name the group: then all ranks
+  // clip, skip or stop alike, by the norm of all their gradients together.
+  void finish_norm(esp_comm sharded_over = nullptr) const {
+    if ((update_flags_ & ESP_UPDATE_NORM) != 0) host_.update.norm_finish(sharded_over, side_);
   }
 
   // Whether the optimizer needs the norm of all gradients first (clipping, loss scaling).
@@ -128,11 +129,15 @@ class Replica {
     refresh_weights(side_);
   }
 
-  // Between steps: weights and optimizer state of the group's first rank go to all others.
+  // Between steps: what the group's first rank holds goes to all others.
   void spread_state() const {
-    if (group_.size == 1 || !set_) return;
-    spread(set_->master(0), set_->master_dtype());
-    for (uint32_t slot = 0; slot < set_->n_slots(); ++slot) spread(set_->slot(slot, 0), set_->slot_dtype(slot));
+    if (group_.size == 1) return;
+    spread(fixed_weights_.data(), fixed_.size(), compute_t_);
+    if (!set_) return;
+    spread(set_->master(0), set_->size(), set_->master_dtype());
+    for (uint32_t slot = 0; slot < set_->n_slots(); ++slot) {
+      spread(set_->slot(slot, 0), set_->size(), set_->slot_dtype(slot));
+    }
   }
 
   void list_state(const ShardSink& sink, uint32_t flags) const {
@@ -151,6 +156,7 @@ class Replica {
   static constexpr uint32_t kNone = 0xffffffffu;
 
   uint64_t bytes_of(const Layout& layout) const { return layout.size() * ESP_DTYPE_BYTES(compute_t_); }
+  uint32_t state_flags() const { return settings_.communicates_state ? ESP_MEM_COMM : 0; }
   void* gradient(uint64_t offset) const { return gradients_.at(offset, compute_t_); }
 
   // Alignment that suits weights, gradients and all that the optimizer keeps.
@@ -172,10 +178,9 @@ class Replica {
     for (const Block& block : blocks()) final_at_[block.final_at] = block.index;
 
     const bool in_place = desc.master == compute_t_;
-    const uint32_t state_flags = settings_.communicates_state ? ESP_MEM_COMM : 0;
-    weights_ = host_.memory.device(bytes_of(trained_), ESP_TAG_PARAM, in_place ? state_flags : 0);
+    weights_ = host_.memory.device(bytes_of(trained_), ESP_TAG_PARAM, in_place ? state_flags() : 0);
     gradients_ = host_.memory.device(bytes_of(trained_), ESP_TAG_GRAD, ESP_MEM_COMM);
-    set_.emplace(host_.memory, desc, trained_.size(), ESP_DEVICE, in_place ? weights_.data() : nullptr, state_flags);
+    set_.emplace(host_.memory, desc, trained_.size(), ESP_DEVICE, in_place ? weights_.data() : nullptr, state_flags());
     list_updates();
     side_ = host_.device.new_stream(ESP_STREAM_DEVICE, kUrgent);
     fence_.emplace(host_.device);
@@ -215,10 +220,10 @@ class Replica {
     host_.kernels.convert(weights_.data(), compute_t_, set_->master(0), set_->master_dtype(), set_->size(), stream);
   }
 
-  void spread(void* data, esp_dtype dtype) const {
+  void spread(void* data, uint64_t n, esp_dtype dtype) const {
     const esp_stream stream = host_.device.compute();
-    if (group_.rank != 0) host_.kernels.zero(data, set_->size() * ESP_DTYPE_BYTES(dtype), stream);
-    host_.comm.all_reduce(group_, data, set_->size(), dtype, ESP_SUM, stream);
+    if (group_.rank != 0) host_.kernels.zero(data, n * ESP_DTYPE_BYTES(dtype), stream);
+    host_.comm.all_reduce(group_, data, n, dtype, ESP_SUM, stream);
   }
 
   static constexpr int32_t kUrgent = -1;  // a collective that starts late delays all ranks

@@ -1,0 +1,80 @@
+// A toy model with everything that trips strategies up (tied, frozen, unused, empty and orphaned parameters, blocks of
+// different sizes), a training loop that drives a strategy library through its C table, and an oracle.
+#pragma once
+
+#include <espalier/strategy.h>
+
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "mock_host.hpp"
+
+class Toy {
+ public:
+  enum : uint32_t { kEmbedding, kWeight, kEmpty, kFrozen, kWeight2, kUnused, kHead, kTied, kOrphan, kParams };
+
+  // tied: whether kTied is used by the first and the last unit, or by nobody.
+  Toy(uint32_t n_micro, bool tied);
+  Toy(const Toy&) = delete;
+
+  const esp_view& view() const { return view_; }
+  bool trainable(uint32_t param) const { return (view_.params[param]->flags & ESP_PARAM_TRAINABLE) != 0; }
+
+ private:
+  std::deque<esp_param> params_;
+  std::deque<esp_unit> units_;
+  std::vector<std::vector<uint32_t>> uses_;
+  std::vector<const esp_param*> param_list_;
+  std::vector<const esp_unit*> unit_list_;
+  std::vector<esp_item> train_, eval_;
+  esp_view view_{};
+};
+
+struct ToySettings {
+  std::string library;
+  int world = 1;
+  uint32_t n_micro = 1;
+  bool tied = true;
+  uint32_t steps = 3;
+  uint32_t mode = ESP_MODE_TRAIN;
+  uint32_t precision = ESP_PRECISION_DEFAULT;
+  int32_t device_kind = ESP_CPU;
+  MockUpdate update;
+  std::map<std::string, uint64_t> options;  // numbers, by key
+};
+
+using Values = std::vector<std::vector<float>>;  // [param][element]
+
+struct ToyShard {
+  uint32_t param;
+  std::string slot;
+  uint64_t lo, hi;
+  void* data;
+  esp_dtype dtype;
+  uint32_t flags;
+  bool operator==(const ToyShard& other) const {
+    return param == other.param && slot == other.slot && lo == other.lo && hi == other.hi && data == other.data;
+  }
+};
+
+// What one rank has seen.
+struct ToyRank {
+  std::unique_ptr<MockHost> host;
+  esp_plan plan{};
+  std::string error;                   // the first failure; the rest is then empty
+  std::vector<ToyShard> shards;        // as listed before the first step
+  std::vector<ToyShard> shards_again;  // and behind the last
+  Values weights;                      // as the model sees them in the end
+  std::vector<size_t> step_ops;        // index of each step's first operation
+  uint64_t freed_to = 0;               // allocations that destroy left behind
+};
+
+// Trains in one thread a rank, with an evaluation between steps.
+std::vector<ToyRank> train(const ToySettings& settings);
+
+// The same by a few loops, in the strategy's order of addition: uses and micro-batches, then ranks. period: 0 =
+// gradients are averaged; else weights, every `period` steps. Weights of rank 0 as the model sees them.
+Values oracle(const ToySettings& settings, uint32_t period = 0);
