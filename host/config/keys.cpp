@@ -119,8 +119,7 @@ constexpr esp_option kTrainKeys[] = {
 constexpr esp_option kOptimizerKeys[] = {
     choice("name", kOptimizers, "adamw", "update rule"),
     key(ESP_OPT_F64, "lr", number(5e-5), "learning rate, at its highest", number(0)),
-    key(ESP_OPT_F64, "weight_decay", number(0.01),
-        "decoupled weight decay (sgd: added to the gradient); skips one-dimensional parameters", number(0)),
+    key(ESP_OPT_F64, "weight_decay", number(0.01), "weight decay; skips one-dimensional parameters", number(0)),
     key(ESP_OPT_LIST_F64, "betas", {.type = ESP_OPT_LIST_F64, .n = 2, .v = {.list = kBetas}},
         "adamw: decay of the two running means; both below 1", number(0), number(1)),
     key(ESP_OPT_F64, "eps", number(1e-8), "adamw: added to the denominator", number(0)),

@@ -122,8 +122,7 @@ class Reader {
 
   std::string path(const Scalar& value) const {
     const std::string given = text(value);
-    if (given.empty()) fail_with("is empty");
-    return absolute(given);
+    return given.empty() ? given : absolute(given);  // empty is how a plugin's default may say "none"
   }
 
   // Without a '/' it is searched for, and stays as typed.

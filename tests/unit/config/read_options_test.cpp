@@ -61,6 +61,7 @@ TEST_F(ReadOptions, MakesPathsAbsoluteFromWhereTheyWereWritten) {
   EXPECT_STREQ(read(options_.path, from_file(std::string("beans"))).v.s, "/folder/beans");
   EXPECT_STREQ(read(options_.path, from_flag("--x", "../beans")).v.s, "/beans");
   EXPECT_STREQ(read(options_.path, from_file(std::string("/data/beans"))).v.s, "/data/beans");
+  EXPECT_STREQ(read(options_.path, from_file(std::string())).v.s, "") << "as a default that says: none";
 }
 
 TEST_F(ReadOptions, TellsAllThatIsWrong) {
