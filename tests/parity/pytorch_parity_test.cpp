@@ -62,22 +62,25 @@ INSTANTIATE_TEST_SUITE_P(Case, PyTorch, ::testing::Combine(::testing::ValuesIn(a
                                   std::to_string(std::get<1>(info.param));
                          });
 
+// `host eval` on weights as they are: counts exactly, the loss as far as it is printed.
+void expect_score(const std::string& checkpoint, const std::string& images, const std::string& split,
+                  const nlohmann::json& golden) {
+  const Outcome outcome = run_host({"eval", "--run.threads=1", "--device=cpu", "--data.path=" + parity_data(images),
+                                    "--model.weights=" + parity_data(checkpoint), "--data.split=" + split});
+  SCOPED_TRACE(outcome.describe());
+  ASSERT_EQ(outcome.exit_code, 0);
+  const std::string count = golden.at("correct").dump() + "/" + golden.at("samples").dump() + " ";
+  EXPECT_NE(outcome.out.find(count), std::string::npos) << "no \"" << count << '"';
+  const size_t loss = outcome.out.find("loss");
+  ASSERT_NE(loss, std::string::npos);
+  EXPECT_NEAR(std::atof(outcome.out.c_str() + outcome.out.find_first_of("0123456789", loss)), golden.at("loss"), 2e-5);
+}
+
 class Scoring : public ::testing::TestWithParam<std::tuple<const char*, const char*>> {};
 
-// `host eval` on weights as they are, every split.
 TEST_P(Scoring, OfUntrainedWeightsEqualsPyTorch) {
   const auto [checkpoint, split] = GetParam();
-  const nlohmann::json& golden = goldens().at("scores").at(checkpoint).at(split);
-  const Scratch scratch;
-  const Outcome outcome =
-      run_host({"eval", "--run.threads=1", "--device=cpu", "--data.path=" + parity_data("images"),
-                "--model.weights=" + parity_data(checkpoint), std::string("--data.split=") + split});
-  ASSERT_EQ(outcome.exit_code, 0) << outcome.describe();
-  const std::string count = golden.at("correct").dump() + "/" + golden.at("samples").dump() + " ";
-  EXPECT_NE(outcome.out.find(count), std::string::npos) << "no \"" << count << "\" in\n" << outcome.describe();
-  const size_t loss = outcome.out.find("loss");
-  ASSERT_NE(loss, std::string::npos) << outcome.describe();
-  EXPECT_NEAR(std::atof(outcome.out.c_str() + outcome.out.find_first_of("0123456789", loss)), golden.at("loss"), 2e-5);
+  expect_score(checkpoint, "images", split, goldens().at("scores").at(checkpoint).at(split));
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, Scoring,
@@ -86,6 +89,16 @@ INSTANTIATE_TEST_SUITE_P(Weights, Scoring,
                          [](const auto& info) {
                            return std::string(std::get<0>(info.param)) + "_" + std::get<1>(info.param);
                          });
+
+class TallImages : public ::testing::TestWithParam<const char*> {};
+
+// Pillow resizes them in another order, and rounds in between.
+TEST_P(TallImages, AreResizedAsByPillow13) {
+  expect_score(GetParam(), "tall_images", "validation", goldens().at("tall_scores").at(GetParam()).at("validation"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, TallImages, ::testing::Values("small", "odd", "shallow"),
+                         [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
 }  // namespace esp::test
