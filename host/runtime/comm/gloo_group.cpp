@@ -2,9 +2,14 @@
 #include "runtime/comm/gloo_group.hpp"
 
 #include <ATen/ops/from_blob.h>
+#include <c10/util/Logging.h>
 
 #include <chrono>
 #include <cstdlib>
+#include <future>
+#include <memory>
+#include <stdexcept>
+#include <thread>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
@@ -87,12 +92,36 @@ GlooDevice network_device(const RankFacts& facts) {
                          : c10d::ProcessGroupGloo::createDeviceForHostname(address);
 }
 
+// c10d warns on stderr, with stack traces, about what ends as one Error anyway.
+void quiet_c10d() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
+}
+
 std::string text_of(const std::exception& failure) {
   const auto* torch_failure = dynamic_cast<const c10::Error*>(&failure);
   return torch_failure != nullptr ? torch_failure->what_without_backtrace() : failure.what();
 }
 
-c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::milliseconds timeout) {
+// The store's client has no deadline of its own once something has accepted its connection, be it a program that never
+// answers. So it is made on a thread that is left behind when it does not come back.
+c10::intrusive_ptr<c10d::Store> make_store(const std::string& host, const c10d::TCPStoreOptions& options) {
+  using Made = c10::intrusive_ptr<c10d::Store>;
+  auto promise = std::make_shared<std::promise<Made>>();
+  std::future<Made> made = promise->get_future();
+  std::thread([promise, host, options] {
+    try {
+      promise->set_value(c10::make_intrusive<c10d::TCPStore>(host, options));
+    } catch (...) {
+      promise->set_exception(std::current_exception());
+    }
+  }).detach();
+  if (made.wait_for(options.timeout + std::chrono::seconds(1)) == std::future_status::timeout) {
+    throw std::runtime_error("no answer");
+  }
+  return made.get();
+}
+
+c10d::TCPStoreOptions store_options(const RankFacts& facts, std::chrono::milliseconds timeout) {
   c10d::TCPStoreOptions options;
   options.port = static_cast<uint16_t>(facts.master_port);
   options.isServer = facts.rank == 0 && !facts.store_is_served;
@@ -100,10 +129,13 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::
   options.waitWorkers = false;  // Gloo's own rendezvous waits, and an agent's store counts otherwise
   options.timeout = timeout;
   if (options.isServer && facts.listen_fd >= 0) options.masterListenFd = facts.listen_fd;
-  const std::string where = facts.master_addr + ":" + std::to_string(facts.master_port);
+  return options;
+}
+
+c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::milliseconds timeout) {
   const std::string who = "rank " + std::to_string(facts.rank) + ": ";
   try {
-    auto store = c10::make_intrusive<c10d::TCPStore>(facts.master_addr, options);
+    auto store = make_store(facts.master_addr, store_options(facts, timeout));
     return c10::make_intrusive<c10d::PrefixStore>("espalier/" + facts.store_prefix, std::move(store));
   } catch (const std::exception& failure) {
     const std::string text = text_of(failure);
@@ -111,7 +143,8 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::
       throw Error(ExitCode::kResource, who + "port " + std::to_string(facts.master_port) +
                                            " is taken by another program; choose another MASTER_PORT");
     }
-    throw Error(ExitCode::kPeerLost, who + "cannot reach the rendezvous store at " + where + " within " +
+    throw Error(ExitCode::kPeerLost, who + "cannot reach the rendezvous store at " + facts.master_addr + ":" +
+                                         std::to_string(facts.master_port) + " within " +
                                          std::to_string(timeout.count() / 1000) + " s; is rank 0 running there?");
   }
 }
@@ -119,6 +152,7 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::
 }  // namespace
 
 std::shared_ptr<GlooStore> GlooStore::open(const RankFacts& facts, double timeout_s) {
+  quiet_c10d();
   const std::chrono::milliseconds timeout(static_cast<int64_t>(timeout_s * 1000));
   auto store = open_store(facts, timeout);
   try {
