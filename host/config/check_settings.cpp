@@ -68,8 +68,7 @@ std::string unknown_text(const KnownKeys& known, std::span<const ExtraKeys> extr
   const bool quoted_key = !name.empty() && name[0] == '"';
   const std::string table = has_table && !quoted_key ? name.substr(0, dot) : "";
   const std::string key = quoted_key ? name.substr(1, name.size() - 2) : name.substr(has_table ? dot + 1 : 0);
-  std::string text =
-      (setting.from_flag ? "" : setting.place.text + ": ") + (setting.from_flag ? setting.place.text : printable(name));
+  std::string text = setting.from_flag ? printable(setting.place.text) : setting.place.text + ": " + printable(name);
   if (table.empty()) {
     text += " stands outside of a table";
   } else if (!known.contains(table)) {

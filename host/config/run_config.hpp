@@ -18,7 +18,7 @@ enum class Schedule { kConstant, kLinear, kCosine };
 // Every default below equals the one in the key table (config/keys.cpp), which is where users read it.
 struct RunConfig {
   struct Run {
-    std::string plugin;              // as typed
+    std::string plugin;              // library: a file name to search for, or an absolute path; without the component
     std::string strategy;            // component; empty = the library's only one
     int32_t nproc = 1;
     Device device = Device::kAuto;

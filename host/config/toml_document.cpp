@@ -1,6 +1,8 @@
 #include "config/toml_document.hpp"
 
 #include <algorithm>
+#include <cctype>
+#include <optional>
 #include <vector>
 
 #include "config/value_text.hpp"
