@@ -1,6 +1,8 @@
 #include "supervisor/environment.hpp"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <sys/prctl.h>
 
 #include <charconv>
 #include <cstdlib>
@@ -225,6 +227,9 @@ std::optional<std::string> process_variable(const char* variable) {
   return value ? std::optional<std::string>(value) : std::nullopt;
 }
 
+// exec of /proc/self/exe names the process "exe"; tools shall find it by the program's name.
+void restore_process_name() { prctl(PR_SET_NAME, program_invocation_short_name); }
+
 // What a rank starts must not hold its sockets and pipes open.
 void close_link_on_exec() {
   for (const char* variable : {kListenFdVariable, kReportFdVariable, kPhaseFdVariable}) {
@@ -250,7 +255,10 @@ std::optional<RankFacts> ranks_from(const Lookup& lookup, bool supervised) {
 
 std::optional<RankFacts> ranks_from_environment() {
   const bool supervised = is_supervised();
-  if (supervised) close_link_on_exec();
+  if (supervised) {
+    restore_process_name();
+    close_link_on_exec();
+  }
   return ranks_from(process_variable, supervised);
 }
 

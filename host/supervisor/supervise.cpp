@@ -341,11 +341,10 @@ int Group::conclude() const {
   }
   const auto ended_well = [](const auto& rank) { return rank->status() == 0; };
   if (std::all_of(ranks_.begin(), ranks_.end(), ended_well)) return 0;
-  if (stopped_ && !killed_) {
-    say(*stopped_);
+  if (stop_signal_) {
+    say(std::string("interrupted by ") + signal_name(stop_signal_) + (killed_ ? "; ranks were killed" : ""));
   } else {
-    say(std::string("interrupted by ") + (stop_signal_ ? signal_name(stop_signal_) : "a signal to a rank") +
-        (killed_ ? "; ranks were killed" : ""));
+    say(stopped_.value_or("a rank was interrupted"));
   }
   return kInterrupted;
 }
