@@ -1,7 +1,6 @@
 // The border as compilers see it, against sdk/abi/1.0.layout, and the hash that drafts are compared by.
-#include <gtest/gtest.h>
-
 #include <espalier/abi.h>
+#include <gtest/gtest.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -40,8 +39,9 @@ TEST(AbiLayout, EveryCompilerPrintsTheGoldenLayout) {
   ASSERT_FALSE(printed().empty());
   const std::string golden = read(kGolden);
   for (const auto& file : printed()) {
-    EXPECT_TRUE(read(file) == golden) << "the border changed: compare " << kGolden << " with " << file
-                                      << "; when the change is meant, copy the second over the first and set ESP_SDK_HASH";
+    EXPECT_TRUE(read(file) == golden)
+        << "the border changed: compare " << kGolden << " with " << file
+        << "; when the change is meant, copy the second over the first and set ESP_SDK_HASH";
   }
 }
 

@@ -5,9 +5,9 @@
  * The files compile alike as C11, C17, C++17 and C++20 and have no implicit padding.
  *
  * Growth: a sized struct begins with `struct_size` and only grows at its end; zero in a new field means the old
- * behaviour. A reader copies min(its size, mine) and takes a field only where ESP_HAS() says it is there. Structs marked
- * "frozen" never change. Flag words of 32 bits: the low 16 are hints (ignore what you do not know), the high 16 are
- * critical (refuse what you do not know); words of 64 bits: 32 and 32.
+ * behaviour. A reader copies min(its size, mine) and takes a field only where ESP_HAS() says it is there. Structs
+ * marked "frozen" never change. Flag words of 32 bits: the low 16 are hints (ignore what you do not know), the high 16
+ * are critical (refuse what you do not know); words of 64 bits: 32 and 32.
  *
  * Ownership: strings and arrays passed to a call are borrowed until it returns. Descriptors, tables and strings that a
  * component returns live until its destroy (components and options: until the process ends; nothing is unloaded).
@@ -92,7 +92,7 @@ typedef uint32_t esp_dtype; /* code | bits << 8 | lanes << 16: DLPack's bytes in
 #define ESP_MODE_TRAIN 1u
 #define ESP_MODE_INFER 2u /* no gradients, no optimizer */
 
-#define ESP_CPU 1  /* device_kind */
+#define ESP_CPU 1 /* device_kind */
 #define ESP_CUDA 2
 
 #define ESP_PRECISION_DEFAULT 0u /* the strategy's own choice, told by its plan */
@@ -129,7 +129,7 @@ typedef struct esp_run {
 #define ESP_OPT_ENUM 5u     /* s: one of the choices */
 #define ESP_OPT_BYTES 6u    /* u: a size; TOML takes 4096 or "25MiB" */
 #define ESP_OPT_DURATION 7u /* f: seconds; TOML takes 2.5 or "90s", "5min" */
-#define ESP_OPT_PATH 8u     /* s: made absolute by the host; relative to the TOML file, or to the working folder for flags */
+#define ESP_OPT_PATH 8u     /* s: made absolute by the host, from the TOML file's folder or (flags) the working one */
 #define ESP_OPT_LIST_I64 9u
 #define ESP_OPT_LIST_F64 10u
 #define ESP_OPT_LIST_STR 11u
@@ -158,8 +158,8 @@ typedef struct esp_option {
   uint32_t type;
   uint32_t flags;
   uint32_t n_choices;
-  const char* key; /* [a-z][a-z0-9_]*, unique in the component */
-  const char* doc; /* one line */
+  const char* key;         /* [a-z][a-z0-9_]*, unique in the component */
+  const char* doc;         /* one line */
   const char* since;       /* plugin version that brought it; NULL = the first */
   const char* replaced_by; /* with DEPRECATED: the key to use; else NULL */
   esp_value def;
@@ -195,9 +195,9 @@ typedef struct esp_host {
 #define ESP_DATASET 3u
 
 /* esp_component.caps: possible; esp_plan.caps: used. Each declared one is tested by `host verify`. */
-#define ESP_CAP_CPU (1ull << 0)  /* runs on a CPU device */
-#define ESP_CAP_CUDA (1ull << 1) /* runs on a CUDA device */
-#define ESP_CAP_CAPTURE_STEP (1ull << 2) /* equal variant = same work on same addresses: whole steps can be replayed */
+#define ESP_CAP_CPU (1ull << 0)          /* runs on a CPU device */
+#define ESP_CAP_CUDA (1ull << 1)         /* runs on a CUDA device */
+#define ESP_CAP_CAPTURE_STEP (1ull << 2) /* equal variant = same work and addresses: steps can be replayed */
 #define ESP_CAP_ADAPTS (1ull << 3)       /* wants `adapt` after warm-up */
 #define ESP_CAP_ALIAS_REBIND (1ull << 4) /* models: what was saved in forward follows a later bind */
 #define ESP_CAP_DETERMINISTIC (1ull << 5)
@@ -214,8 +214,8 @@ typedef struct esp_component {
   const esp_option* const* options;
   uint32_t n_options;
   uint32_t reserved;
-  /* [main] Succeeds, or leaves nothing behind. `host` and `config` live until destroy. Takes services, not memory: sizes
-   * are known in prepare. */
+  /* [main] Succeeds, or leaves nothing behind. `host` and `config` live until destroy. Takes services, not memory:
+   * sizes are known in prepare. */
   esp_status (*create)(const esp_host* host, const esp_config* config, void** self, esp_error*);
   /* [any] The function table of an id, e.g. ESP_STRATEGY_ID; NULL for ids that are not offered. Static storage. */
   const void* (*table)(const char* table_id);
@@ -304,10 +304,14 @@ typedef struct esp_note_record {
 #define ESP_NOTE_HASH ESP_SDK_HASH
 #endif
 
-/* Once per library, at file scope, outside extern "C++" namespaces: emits the note. `components` lists kind:id pairs. */
+/* Once per library, at file scope, outside extern "C++" namespaces: emits the note. `components` lists kind:id pairs.
+ */
 #define ESP_NOTE(plugin_id, plugin_version, components)                                                               \
   __attribute__((section(".note.espalier"), used, aligned(8))) static const esp_note_record esp_note_in_file = {      \
-      sizeof(ESP_NOTE_NAME), sizeof(esp_note), ESP_NOTE_TYPE, ESP_NOTE_NAME,                                          \
+      sizeof(ESP_NOTE_NAME),                                                                                          \
+      sizeof(esp_note),                                                                                               \
+      ESP_NOTE_TYPE,                                                                                                  \
+      ESP_NOTE_NAME,                                                                                                  \
       {1u, ESP_NOTE_MAJOR, ESP_NOTE_MINOR_BUILT, ESP_NOTE_MINOR_NEEDED, ESP_NOTE_HASH, ESP_TORCH_TIER, 0u, plugin_id, \
        plugin_version, ESP_TORCH_STAMP, ESP_CUDA_TEXT, ESP_COMPILER_TEXT, components}}
 

@@ -25,10 +25,10 @@ typedef struct esp_dataset_desc {
   uint32_t n_classes;
   uint32_t n_notes;
   const esp_split* const* splits;
-  const char* const* classes;   /* [n_classes]; label i is classes[i] */
-  const char* name;             /* e.g. the folder, or "synthetic leaves" */
-  const char* const* notes;     /* [n_notes] lines a user should read once, e.g. files that were skipped by rule */
-  uint64_t fingerprint;         /* of the content as far as it is known before decoding; equal on all ranks */
+  const char* const* classes; /* [n_classes]; label i is classes[i] */
+  const char* name;           /* e.g. the folder, or "synthetic leaves" */
+  const char* const* notes;   /* [n_notes] lines a user should read once, e.g. files that were skipped by rule */
+  uint64_t fingerprint;       /* of the content as far as it is known before decoding; equal on all ranks */
 } esp_dataset_desc;
 
 /* What will be fetched. */
@@ -37,9 +37,9 @@ typedef struct esp_dataset_run {
   uint32_t n_fields;
   const esp_field* const* fields; /* as the model wants them, see esp_field */
   uint32_t n_splits;
-  uint32_t workers;               /* threads that prepare may use */
-  const uint32_t* splits;         /* [n_splits] indices of the splits that will be fetched */
-  const uint64_t* limits;         /* [n_splits] only samples below this index will be fetched; 0 = all */
+  uint32_t workers;       /* threads that prepare may use */
+  const uint32_t* splits; /* [n_splits] indices of the splits that will be fetched */
+  const uint64_t* limits; /* [n_splits] only samples below this index will be fetched; 0 = all */
 } esp_dataset_run;
 
 #define ESP_FETCH_EVAL 0x00010000u /* fetch flags: no augmentation */

@@ -1,15 +1,16 @@
 /* The host's services: log, device, memory, comm, kernels, update. Ask for a table in `create`, keep the pointer.
  *
  * Streams. There is no current stream: what enqueues work names one. The host orders every stream of an instance after
- * `compute` before begin_step, and `compute` after all of them after the last hook; a strategy does neither. No event of
- * one step may be waited for in another. Hooks never block the host. Failures of enqueued work are sticky: the next table
- * call returns them, and so does the end of the step.
+ * `compute` before begin_step, and `compute` after all of them after the last hook; a strategy does neither. No event
+ * of one step may be waited for in another. Hooks never block the host. Failures of enqueued work are sticky: the next
+ * table call returns them, and so does the end of the step.
  *
  * Places. ESP_STREAM_DEVICE streams touch ESP_DEVICE memory, ESP_STREAM_CPU streams touch ESP_PINNED memory; only
- * kernels.copy crosses. The CPU device keeps and checks the distinction, and limits ESP_DEVICE to esp_run.budget_device.
- * Only functions run by device.call may dereference memory from memory.alloc.
+ * kernels.copy crosses. The CPU device keeps and checks the distinction, and limits ESP_DEVICE to
+ * esp_run.budget_device. Only functions run by device.call may dereference memory from memory.alloc.
  *
- * Scalars that change per step (loss scale, lr, norm, ...) live in device memory at fixed addresses: see esp_scalars. */
+ * Scalars that change per step (loss scale, lr, norm, ...) live in device memory at fixed addresses: see esp_scalars.
+ */
 #ifndef ESPALIER_HOST_H
 #define ESPALIER_HOST_H
 
@@ -54,8 +55,8 @@ typedef struct esp_device_v1 {
   esp_status (*event_create)(void* ctx, esp_event* out, esp_error*);
   /* [main, compute] The event now stands for everything enqueued on the stream so far. */
   esp_status (*record)(void* ctx, esp_event, esp_stream, esp_error*);
-  /* [main, compute] Later work on the stream runs after the most recent record (as of this call); never recorded: no-op.
-   * Works between any two streams. */
+  /* [main, compute] Later work on the stream runs after the most recent record (as of this call); never recorded:
+   * no-op. Works between any two streams. */
   esp_status (*wait)(void* ctx, esp_stream, esp_event, esp_error*);
   /* [main, compute] Runs fn(copy of the `bytes` at arg) on the stream; arg is 16-byte aligned there. fn must not call
    * tables. ESP_E_UNSUPPORTED on CUDA device streams. */
@@ -85,8 +86,9 @@ typedef struct esp_device_v1 {
 typedef struct esp_memory_v1 {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [main & !in-step] Zeroed, at least 256-byte aligned, freed with the instance at the latest. In a dry run (host plan)
-   * the address counts but must not be touched, so prepare neither dereferences memory nor branches on addresses. */
+  /* [main & !in-step] Zeroed, at least 256-byte aligned, freed with the instance at the latest. In a dry run (host
+   * plan) the address counts but must not be touched, so prepare neither dereferences memory nor branches on addresses.
+   */
   esp_status (*alloc)(void* ctx, uint32_t place, uint64_t bytes, uint32_t tag, uint32_t flags, void** out, esp_error*);
   /* [main & !in-step] NULL is ignored. */
   void (*free)(void* ctx, void* memory);
@@ -109,12 +111,12 @@ typedef struct esp_comm_v1 {
   uint32_t reserved;
   /* [any] The data-parallel group (not the world), this rank's place in it and its size. */
   esp_status (*data)(void* ctx, esp_comm* out, int32_t* rank, int32_t* size);
-  /* [main & !in-step] A communicator of the named members (ranks within parent, ascending); called by all members of the
-   * parent in the same order. *out is NULL for ranks that are not in it. */
+  /* [main & !in-step] A communicator of the named members (ranks within parent, ascending); called by all members of
+   * the parent in the same order. *out is NULL for ranks that are not in it. */
   esp_status (*subset)(void* ctx, esp_comm parent, const int32_t* ranks, uint32_t n, esp_comm* out, esp_error*);
   /* [main, compute] out[i] = op over ranks of in[i], i < n. */
-  esp_status (*all_reduce)(void* ctx, esp_comm, const void* in, void* out, uint64_t n, esp_dtype, uint32_t op, esp_stream,
-                           esp_error*);
+  esp_status (*all_reduce)(void* ctx, esp_comm, const void* in, void* out, uint64_t n, esp_dtype, uint32_t op,
+                           esp_stream, esp_error*);
   /* [main, compute] Rank r gets op over ranks of in[r * n_out ...]: in has size * n_out elements. */
   esp_status (*reduce_scatter)(void* ctx, esp_comm, const void* in, void* out, uint64_t n_out, esp_dtype, uint32_t op,
                                esp_stream, esp_error*);
@@ -134,8 +136,8 @@ typedef struct esp_comm_v1 {
 #define ESP_SOP_DIV 5u
 #define ESP_SOP_MIN 6u
 #define ESP_SOP_MAX 7u
-#define ESP_SOP_SQRT 8u   /* dst = sqrt(a) */
-#define ESP_SOP_SELECT 9u /* dst = dst != 0 ? a : b */
+#define ESP_SOP_SQRT 8u    /* dst = sqrt(a) */
+#define ESP_SOP_SELECT 9u  /* dst = dst != 0 ? a : b */
 #define ESP_SOP_FINITE 10u /* dst = a is finite ? 1 : 0 */
 #define ESP_SOP_IMM 255u   /* as b: the immediate */
 
@@ -167,8 +169,8 @@ typedef struct esp_kernels_v1 {
 
 /* ---- esp.update ------------------------------------------------------------------------------------------------- */
 
-/* The optimizer, gradient clipping, loss scaling and the step count belong to the host. A strategy allocates `master` and
- * the slots for what it owns, gives gradients to the norm, and applies the update range by range. */
+/* The optimizer, gradient clipping, loss scaling and the step count belong to the host. A strategy allocates `master`
+ * and the slots for what it owns, gives gradients to the norm, and applies the update range by range. */
 #define ESP_UPDATE_ID "esp.update/" ESP_REVISION
 
 #define ESP_UPDATE_NORM 0x00010000u    /* call norm_add for all owned gradients, then norm_finish, once per pass-end */
@@ -202,8 +204,8 @@ typedef struct esp_scalars {
   const uint64_t* step;
 } esp_scalars;
 
-/* Elements [offset, offset + n) of one parameter; all pointers are to the first of them. `out`: copy in the compute dtype
- * written in the same pass, or NULL (also when master is the compute copy). slots: [desc.n_slots]. */
+/* Elements [offset, offset + n) of one parameter; all pointers are to the first of them. `out`: copy in the compute
+ * dtype written in the same pass, or NULL (also when master is the compute copy). slots: [desc.n_slots]. */
 typedef struct esp_range {
   uint32_t struct_size;
   uint32_t param;
@@ -223,12 +225,14 @@ typedef struct esp_update_v1 {
   /* [any] Valid from plan's return on; fixed for the run. In `plan` itself the services must not be used. */
   const esp_update_desc* (*desc)(void* ctx);
   const esp_scalars* (*scalars)(void* ctx);
-  /* [compute] Adds the squares of n gradient elements (parameters only, no padding). May be called on several streams. */
+  /* [compute] Adds the squares of n gradient elements (parameters only, no padding). May be called on several streams.
+   */
   esp_status (*norm_add)(void* ctx, const void* grad, uint64_t n, esp_dtype, esp_stream, esp_error*);
-  /* [compute] Once: completes the norm. `sharded_over`: the group whose ranks hold different parts; NULL = each rank added
-   * all of it. The host orders it after every norm_add, and later applies after it, whatever the streams. */
+  /* [compute] Once: completes the norm. `sharded_over`: the group whose ranks hold different parts; NULL = each rank
+   * added all of it. The host orders it after every norm_add, and later applies after it, whatever the streams. */
   esp_status (*norm_finish)(void* ctx, esp_comm sharded_over, esp_stream, esp_error*);
-  /* [compute] Once per step for every trainable element owned; on a CPU stream all pointers are to ESP_PINNED memory. */
+  /* [compute] Once per step for every trainable element owned; on a CPU stream all pointers are to ESP_PINNED memory.
+   */
   esp_status (*apply)(void* ctx, const esp_range* const* ranges, uint32_t n, esp_stream, esp_error*);
 } esp_update_v1;
 

@@ -28,17 +28,17 @@ typedef struct esp_model_desc {
   uint32_t n_units;
   uint32_t n_inputs;
   uint32_t n_classes;
-  uint32_t n_recompute;         /* levels, level 0 saves everything */
-  const char* name;             /* e.g. "vit-tiny 192x12, patch 16, 224 px" */
+  uint32_t n_recompute; /* levels, level 0 saves everything */
+  const char* name;     /* e.g. "vit-tiny 192x12, patch 16, 224 px" */
   const esp_param* const* params;
   const esp_unit* const* units;
-  const double* unit_flops;     /* [n_units] forward FLOPs of one sample */
+  const double* unit_flops; /* [n_units] forward FLOPs of one sample */
   const esp_field* const* inputs;
   const char* const* recompute; /* [n_recompute] names, e.g. "none", "block" */
   const char* const* notes;     /* [n_notes] lines a user should read once, e.g. that the head starts from scratch */
   uint32_t n_notes;
   uint32_t n_precisions;
-  const uint32_t* precisions;   /* [n_precisions] ESP_PRECISION_ numbers it runs on the device of the run */
+  const uint32_t* precisions; /* [n_precisions] ESP_PRECISION_ numbers it runs on the device of the run */
 } esp_model_desc;
 
 /* Addresses: device memory of the host, fixed for the run; the model reads and writes them on the compute stream. */
@@ -80,15 +80,16 @@ typedef struct esp_model_v1 {
   esp_status (*plan)(void* self, const esp_model_run* run, esp_model_need* out, esp_error*);
   /* [main] Sizes everything before the first step; *run lives until destroy. */
   esp_status (*prepare)(void* self, const esp_model_run* run, esp_error*);
-  /* [any] Initial values of elements [lo, hi) of a parameter, fp32, into host memory: out[0] is element lo. From the given
-   * weights, else a function of (seed, parameter name, element) alone: independent of partition, order and world size. */
+  /* [any] Initial values of elements [lo, hi) of a parameter, fp32, into host memory: out[0] is element lo. From the
+   * given weights, else a function of (seed, parameter name, element) alone: independent of partition, order and world
+   * size. */
   esp_status (*init_range)(void* self, uint32_t param, uint64_t seed, uint64_t lo, uint64_t hi, float* out, esp_error*);
-  /* [compute] Alias-preserving: everything that aliases a parameter, what autograd saved included, reads the new address.
-   * After a parameter's last backward use in a micro-batch its bound gradient has been written, with zeros if nothing
-   * flowed. */
+  /* [compute] Alias-preserving: everything that aliases a parameter, what autograd saved included, reads the new
+   * address. After a parameter's last backward use in a micro-batch its bound gradient has been written, with zeros if
+   * nothing flowed. */
   esp_status (*bind)(void* self, const esp_bind* binds, uint32_t n, esp_error*);
-  /* [compute & in-step] inputs: one tensor per esp_model_desc.inputs, shape [rows, ...], device memory of the host, unchanged
-   * until the micro-batch's last hook. rows is micro_rows, or eval_rows with ESP_STEP_EVAL. */
+  /* [compute & in-step] inputs: one tensor per esp_model_desc.inputs, shape [rows, ...], device memory of the host,
+   * unchanged until the micro-batch's last hook. rows is micro_rows, or eval_rows with ESP_STEP_EVAL. */
   esp_status (*begin_micro)(void* self, const esp_step* step, const esp_tensor* const* inputs, uint32_t n, esp_error*);
   esp_status (*forward_unit)(void* self, const esp_step* step, uint32_t unit, esp_error*);
   esp_status (*loss)(void* self, const esp_step* step, esp_error*);
@@ -99,7 +100,8 @@ typedef struct esp_model_v1 {
   esp_status (*memory_stats)(void* self, uint64_t by_tag[ESP_N_TAGS], esp_error*);
   /* [main & !in-step] Writes the folder that the model's own weights option reads. values[i]: parameter i, fp32, host
    * memory. dtype: of the file, F32, BF16 or F16. The folder exists and is empty. */
-  esp_status (*save)(void* self, const char* folder, const float* const* values, uint32_t n, esp_dtype dtype, esp_error*);
+  esp_status (*save)(void* self, const char* folder, const float* const* values, uint32_t n, esp_dtype dtype,
+                     esp_error*);
   /* [main & !in-step] */
   void (*destroy)(void* self);
 } esp_model_v1;

@@ -6,9 +6,9 @@
  *   PASS  = (pre_forward post_forward | pre_backward post_backward)* end_pass      in the order of view->train
  * After a hook has failed only destroy follows.
  *
- * Gradients: the model multiplies each sample's loss gradient by *loss_seed = loss_scale * W / samples(step), W being the
- * size of the data group. So a strategy averages over ranks (ESP_AVG) and adds over micro-batches, and the result is the
- * gradient of the mean over the step's samples. */
+ * Gradients: the model multiplies each sample's loss gradient by *loss_seed = loss_scale * W / samples(step), W being
+ * the size of the data group. So a strategy averages over ranks (ESP_AVG) and adds over micro-batches, and the result
+ * is the gradient of the mean over the step's samples. */
 #ifndef ESPALIER_STRATEGY_H
 #define ESPALIER_STRATEGY_H
 
@@ -23,10 +23,10 @@ extern "C" {
 /* A strategy's answer to the view. Scaler fields: 0 = the host's default (2^16, floor 1, window 1000, hysteresis 2). */
 typedef struct esp_plan {
   uint32_t struct_size;
-  uint32_t n_passes; /* passes over the micro-batches per step; 1 unless SAM and its like */
+  uint32_t n_passes;     /* passes over the micro-batches per step; 1 unless SAM and its like */
   uint32_t warmup_steps; /* eager steps wanted before capture or adapt */
-  esp_dtype compute_t; /* dtype of bound parameters */
-  esp_dtype grad_t;    /* dtype of bound gradients */
+  esp_dtype compute_t;   /* dtype of bound parameters */
+  esp_dtype grad_t;      /* dtype of bound gradients */
   uint32_t reserved;
   uint64_t caps; /* ESP_CAP_ bits used in this configuration */
   float scale_init;
@@ -45,8 +45,9 @@ typedef struct esp_profile {
 
 #define ESP_SHARD_REPLICATED 0x00010000u /* every rank holds it, equal bit for bit */
 
-/* Elements [lo, hi) of one slot of one parameter. slot: "param" (once per element and rank group, at the highest precision
- * held, frozen ones included), the names of esp_update_desc, then own ones. param == ESP_NO_PARAM: a blob of hi bytes. */
+/* Elements [lo, hi) of one slot of one parameter. slot: "param" (once per element and rank group, at the highest
+ * precision held, frozen ones included), the names of esp_update_desc, then own ones. param == ESP_NO_PARAM: a blob of
+ * hi bytes. */
 typedef struct esp_shard {
   uint32_t struct_size;
   uint32_t param;
@@ -77,11 +78,11 @@ typedef struct esp_strategy_v1 {
   esp_status (*adapt)(void* self, const esp_profile* profile, esp_error*);
   /* [main & !in-step] Streams are idle. */
   void (*destroy)(void* self);
-  /* [main & !in-step] Before every training step, replayed or not: a number < 16 that names the step's device work. Equal
-   * number = same work on the same addresses. */
+  /* [main & !in-step] Before every training step, replayed or not: a number < 16 that names the step's device work.
+   * Equal number = same work on the same addresses. */
   uint32_t (*variant)(void* self, uint64_t index);
-  /* [compute & in-step] The six hooks. On return from pre_*(u), work enqueued next on step->compute sees valid parameters
-   * of u. On entry to post_*(u), all work of u is enqueued; its gradients are final on step->grads. */
+  /* [compute & in-step] The six hooks. On return from pre_*(u), work enqueued next on step->compute sees valid
+   * parameters of u. On entry to post_*(u), all work of u is enqueued; its gradients are final on step->grads. */
   esp_status (*begin_step)(void* self, const esp_step* step, esp_error*);
   esp_status (*pre_forward)(void* self, const esp_step* step, uint32_t unit, esp_error*);
   esp_status (*post_forward)(void* self, const esp_step* step, uint32_t unit, esp_error*);
@@ -89,10 +90,11 @@ typedef struct esp_strategy_v1 {
   esp_status (*post_backward)(void* self, const esp_step* step, uint32_t unit, esp_error*);
   /* [compute & in-step] After the last item of a pass; not in EVAL. The last pass finishes gradients and applies. */
   esp_status (*end_pass)(void* self, const esp_step* step, esp_error*);
-  /* [main & !in-step] Lists every shard this rank holds, in the same order each time. The host fills them (initialisation,
-   * load) or reads them (save, export). */
+  /* [main & !in-step] Lists every shard this rank holds, in the same order each time. The host fills them
+   * (initialisation, load) or reads them (save, export). */
   esp_status (*state)(void* self, const esp_shard_sink* sink, esp_error*);
-  /* [main & !in-step] All ranks, after shards were filled; may enqueue and use collectives; the host syncs afterwards. */
+  /* [main & !in-step] All ranks, after shards were filled; may enqueue and use collectives; the host syncs afterwards.
+   */
   esp_status (*state_loaded)(void* self, esp_error*);
 } esp_strategy_v1;
 

@@ -77,7 +77,8 @@ typedef struct esp_view {
 #define ESP_WRITE_NOW 2u
 
 /* Gives a parameter or its gradient an address. Dense, in the parameter's shape, at least 256-byte aligned unless the
- * strategy packs parameters tighter by choice of its own layout (kit: 256). data == NULL releases (optional). Frozen. */
+ * strategy packs parameters tighter by choice of its own layout (kit: 256). data == NULL releases (optional). Frozen.
+ */
 typedef struct esp_bind {
   uint32_t param;
   uint32_t what;
@@ -86,10 +87,10 @@ typedef struct esp_bind {
   uint32_t mode;
 } esp_bind;
 
-/* [main in prepare and adapt; compute in hooks] Takes effect for work enqueued afterwards on the compute stream. Legal in
- * prepare, adapt and hooks; never between a unit's pre and post hook for a parameter of that unit. Binds that a training
- * step needs are made in prepare and left alone by EVAL, or made inside the step. A trainable parameter without a bound
- * gradient gets none. Valid until destroy. */
+/* [main in prepare and adapt; compute in hooks] Takes effect for work enqueued afterwards on the compute stream. Legal
+ * in prepare, adapt and hooks; never between a unit's pre and post hook for a parameter of that unit. Binds that a
+ * training step needs are made in prepare and left alone by EVAL, or made inside the step. A trainable parameter
+ * without a bound gradient gets none. Valid until destroy. */
 typedef struct esp_binder {
   uint32_t struct_size;
   uint32_t reserved;

@@ -194,23 +194,16 @@ TEST(Ddp, ListsEveryElementOfEverySlotOnce) {
 }
 
 TEST(Ddp, HoldsMastersOnlyWhereTheModelComputesInLess) {
-  const auto bytes = [](const ToyRank& rank, uint32_t tag) {
-    uint64_t sum = 0;
-    for (const ToyShard& shard : rank.shards) {
-      if (tag == ESP_TAG_OPTIMIZER && shard.slot == "momentum") sum += (shard.hi - shard.lo) * 4;
-    }
-    return sum;
-  };
-  ToySettings settings = ddp();
-  settings.precision = ESP_PRECISION_FP32;
-  const auto full = std::move(train(settings)[0]);
-  EXPECT_EQ(ESP_F32, full.plan.compute_t);
-  EXPECT_GT(bytes(full, ESP_TAG_OPTIMIZER), 0u);
-  const auto& bound = full.host->params.at(Toy::kHead);
-  const auto held = std::find_if(full.shards.begin(), full.shards.end(), [](const ToyShard& shard) {
-    return shard.param == Toy::kHead && shard.slot == "param";
-  });
-  EXPECT_EQ(bound.data, held->data) << "fp32: the master is what the model computes with";
+  for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16}) {
+    ToySettings settings = ddp();
+    settings.precision = precision;
+    const auto rank = std::move(train(settings)[0]);
+    const auto held = std::find_if(rank.shards.begin(), rank.shards.end(), [](const ToyShard& shard) {
+      return shard.param == Toy::kHead && shard.slot == "param";
+    });
+    ASSERT_NE(rank.shards.end(), held);
+    EXPECT_EQ(precision == ESP_PRECISION_FP32, held->data == rank.host->params.at(Toy::kHead).data);
+  }
 }
 
 TEST(Ddp, ChoosesBf16OnCudaAndFp32OnCpus) {
@@ -269,6 +262,19 @@ TEST(LocalSgd, SpreadsWhatWasLoadedInInferenceToo) {
   EXPECT_EQ("", ranks[1].error);
   EXPECT_EQ(ranks[0].weights, ranks[1].weights);
   EXPECT_NE(0.0f, ranks[1].weights[Toy::kHead][0]);
+}
+
+TEST(PlainDdp, ReducesBehindAllGradients) {
+  ToySettings settings = ddp();
+  settings.library = ESPALIER_PLAIN_DDP;
+  settings.world = 2;
+  const auto rank = std::move(train(settings)[0]);
+  const auto reductions = ops_of(rank, "all_reduce");
+  ASSERT_EQ(1u, reductions.size());
+  for (const char* unit : {"0", "1", "2", "3"}) {
+    const size_t final = ops_of(rank, std::string("gradients ") + unit + " 0").at(0);
+    EXPECT_EQ(1u, rank.host->ops[reductions[0]].after.count(final)) << unit;
+  }
 }
 
 TEST(PlainDdp, EqualsTheOracle) {

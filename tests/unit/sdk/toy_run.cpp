@@ -160,13 +160,13 @@ class Rank {
     return hook == nullptr || check(hook(self_, &step, unit, &error_));
   }
 
-  // Data gradients on the compute stream, weight gradients on a branch of it.
+  // Data gradients, which read the weights, on the compute stream; weight gradients beside them, on a branch of it.
   void backward(const esp_item& item) {
     MockHost& host = *result_.host;
     const std::string name = std::to_string(item.unit) + " " + std::to_string(item.micro);
-    host.add_op("backward " + name, host.compute());
     host.grads()->seen.insert(host.compute()->seen.begin(), host.compute()->seen.end());
     host.add_op("gradients " + name, host.grads());
+    host.add_op("backward " + name, host.compute());
     const esp_unit& unit = *toy_.view().units[item.unit];
     const uint64_t micro = item.micro * static_cast<uint64_t>(settings_.world) + static_cast<uint64_t>(rank_);
     for (uint32_t u = 0; u < unit.n_uses; ++u) {
