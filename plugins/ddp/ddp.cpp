@@ -19,7 +19,7 @@ class Ddp : public esp::kit::Replica {
     }
   };
 
-  Ddp(esp::Host& host, const Options& options) : Replica(host, {options.bucket_bytes}) {}
+  Ddp(esp::Host& host, const Options& options) : Replica(host, {/*bucket_bytes=*/options.bucket_bytes}) {}
 
   // A bucket is final once backward has passed the last unit that uses one of its parameters, in the last micro-batch:
   // before that, gradients only accumulate.

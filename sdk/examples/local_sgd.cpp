@@ -14,7 +14,8 @@ class LocalSgd : public esp::kit::Replica {
     }
   };
 
-  LocalSgd(esp::Host& host, const Options& options) : Replica(host, {0, 0, true}), period_(options.period) {}
+  LocalSgd(esp::Host& host, const Options& options)
+      : Replica(host, {/*bucket_bytes=*/0, /*unless_asked=*/0, /*communicates_state=*/true}), period_(options.period) {}
 
   uint32_t variant(uint64_t index) noexcept { return (index + 1) % period_ == 0 ? 1 : 0; }
 
