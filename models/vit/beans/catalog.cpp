@@ -115,7 +115,7 @@ bool is_image_name(const std::string& file) {
   return ending == ".jpg" || ending == ".jpeg";
 }
 
-bool is_hidden_name(const std::string& name) { return name.empty() || name[0] == '.' || name == "__MACOSX"; }
+bool is_hidden_name(const std::string& name) { return name.rfind('.', 0) == 0 || name == "__MACOSX"; }
 
 Catalog make_catalog(const std::string& name, std::vector<SplitListing> splits, const Skipped& skipped) {
   Catalog catalog;

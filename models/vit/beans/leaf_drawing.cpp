@@ -127,9 +127,9 @@ class Canvas {
 };
 
 void draw_plant(Canvas& canvas, CounterRandom& random, const Outline& outline) {
-  const Colour soil = vary(random, {70, 55, 40}, {170, 140, 110});
-  const Colour weeds = vary(random, {50, 75, 30}, {120, 150, 70});
-  const Colour blade = vary(random, {55, 110, 25}, {125, 165, 70});
+  const Colour soil = scale(vary(random, {96, 92, 88}, {108, 104, 102}), random.between(0.6f, 1.5f));
+  const Colour weeds = scale(vary(random, {70, 92, 48}, {92, 104, 62}), random.between(0.7f, 1.4f));
+  const Colour blade = scale(vary(random, {66, 128, 34}, {104, 144, 52}), random.between(0.8f, 1.2f));
   const Colour tint = vary(random, {130, 140, 30}, {180, 175, 60});  // where the blade turns yellow, in all classes
   const float yellow = random.between(0.05f, 0.45f);
   const Noise coarse(random, 6), fine(random, 48);
@@ -150,10 +150,10 @@ void draw_plant(Canvas& canvas, CounterRandom& random, const Outline& outline) {
 
 // Bean rust: many small round pustules, red-brown in a yellow ring.
 void draw_rust(Canvas& canvas, CounterRandom& random, const Outline& outline) {
-  const int spots = static_cast<int>(random.between(35, 80));
+  const int spots = static_cast<int>(random.between(70, 120));
   for (int i = 0; i < spots; ++i) {
     const auto [cx, cy] = outline.pick(random);
-    const float radius = random.between(2.2f, 5.0f);
+    const float radius = random.between(3.0f, 5.5f);
     const Colour core = vary(random, {135, 50, 10}, {180, 85, 35});
     const Colour ring = vary(random, {180, 165, 40}, {215, 200, 90});
     canvas.around(cx, cy, radius * 1.9f, [&](Colour& pixel, float dx, float dy) {
@@ -166,11 +166,11 @@ void draw_rust(Canvas& canvas, CounterRandom& random, const Outline& outline) {
 
 // Angular leaf spot: fewer, larger patches with straight sides, grey-brown with a dark rim.
 void draw_angular(Canvas& canvas, CounterRandom& random, const Outline& outline) {
-  const int patches = static_cast<int>(random.between(9, 20));
+  const int patches = static_cast<int>(random.between(24, 38));
   for (int i = 0; i < patches; ++i) {
     const auto [cx, cy] = outline.pick(random);
-    const float radius = random.between(8, 17);
-    const Colour core = vary(random, {105, 80, 45}, {145, 115, 80});
+    const float radius = random.between(10, 18);
+    const Colour core = vary(random, {78, 44, 18}, {112, 66, 34});
     const float turn = random.between(0, kTwoPi);
     constexpr int kSides = 5;
     std::array<std::array<float, 3>, kSides> sides;  // normal and distance
@@ -181,7 +181,7 @@ void draw_angular(Canvas& canvas, CounterRandom& random, const Outline& outline)
     canvas.around(cx, cy, radius * 1.7f, [&](Colour& pixel, float dx, float dy) {
       float inside = radius;
       for (const auto& [nx, ny, distance] : sides) inside = std::min(inside, distance - dx * nx - dy * ny);
-      const Colour patch = blend(scale(core, 0.55f), core, std::clamp(inside * 0.4f, 0.0f, 1.0f));
+      const Colour patch = blend(scale(core, 0.4f), core, std::clamp(inside * 0.4f, 0.0f, 1.0f));
       pixel = blend(pixel, patch, 0.88f * std::clamp(inside, 0.0f, 1.0f));
     });
   }
@@ -192,7 +192,7 @@ void draw_angular(Canvas& canvas, CounterRandom& random, const Outline& outline)
 RgbImage draw_leaf(LeafKind kind, uint64_t seed, uint64_t stream) {
   CounterRandom random(seed, stream);
   const Outline outline(random);
-  const float light = random.between(0.75f, 1.2f);
+  const float light = random.between(0.85f, 1.15f);
   Canvas canvas;
   draw_plant(canvas, random, outline);
   if (kind == LeafKind::kBeanRust) draw_rust(canvas, random, outline);

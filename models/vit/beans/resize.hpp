@@ -1,5 +1,6 @@
 // Bilinear resize of RGB bytes, bit for bit as Pillow's Image.resize((w, h), BILINEAR): a triangle filter as wide as
-// the scale, 22-bit fixed-point weights, rows first, rounded to bytes between the passes.
+// the scale, 22-bit fixed-point weights, along rows first, rounded to bytes between the passes. (From version 13 on,
+// Pillow takes columns first where that is cheaper; for square images, and most others, that gives the same bytes.)
 #pragma once
 
 #include <cstdint>
