@@ -11,7 +11,8 @@
 
 namespace esp::vit {
 
-// values[i]: parameter i, fp32. config.json comes last, so a folder that has one is complete. Throws Failure (ESP_E_IO).
+// values[i]: parameter i, fp32. config.json comes last, so a folder that has one is complete. Throws Failure
+// (ESP_E_IO).
 void write_hf_folder(const std::string& folder, const ViTConfig& config, const ViTParameters& parameters,
                      const PixelScaling& scaling, const float* const* values, esp_dtype dtype);
 

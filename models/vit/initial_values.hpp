@@ -1,5 +1,5 @@
-// Random starting values that are a function of (seed, parameter name, element) alone, so that ranks that hold different
-// parts of a parameter, in any number and order, hold parts of the same one.
+// Random starting values that are a function of (seed, parameter name, element) alone, so that ranks that hold
+// different parts of a parameter, in any number and order, hold parts of the same one.
 #pragma once
 
 #include <cstdint>

@@ -16,7 +16,7 @@ struct Taps {
   std::array<float, 4> weight;
 };
 
-float near(float x) { return ((kA + 2) * x - (kA + 3)) * x * x + 1; }          // |x| <= 1
+float near(float x) { return ((kA + 2) * x - (kA + 3)) * x * x + 1; }         // |x| <= 1
 float far(float x) { return ((kA * x - 5 * kA) * x + 8 * kA) * x - 4 * kA; }  // 1 < |x| < 2
 
 std::vector<Taps> taps_of(int64_t old_side, int64_t new_side) {

@@ -47,8 +47,8 @@ void ViTDefinition::note_other_classes(const std::vector<std::string>& data, con
   if (data.empty() || !named || data == weights) return;
   const auto at = std::mismatch(data.begin(), data.end(), weights.begin(), weights.end());
   if (at.first == data.end() || at.second == weights.end()) return;
-  notes_.push_back("class " + std::to_string(at.first - data.begin()) + " is " + shown(*at.first) + " in the data and " +
-                   shown(*at.second) + " in the weights; the classifier is kept as it is");
+  notes_.push_back("class " + std::to_string(at.first - data.begin()) + " is " + shown(*at.first) +
+                   " in the data and " + shown(*at.second) + " in the weights; the classifier is kept as it is");
 }
 
 std::string ViTDefinition::name() const {

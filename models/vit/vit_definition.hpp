@@ -17,9 +17,10 @@ namespace esp::vit {
 
 class ViTDefinition {
  public:
-  // data_classes: names, empty if unknown. default_size: what size = "auto" stands for without weights. Throws Failure for
-  // whatever in options, weights and classes does not fit together.
-  ViTDefinition(const ViTOptions& options, const std::vector<std::string>& data_classes, const std::string& default_size);
+  // data_classes: names, empty if unknown. default_size: what size = "auto" stands for without weights. Throws Failure
+  // for whatever in options, weights and classes does not fit together.
+  ViTDefinition(const ViTOptions& options, const std::vector<std::string>& data_classes,
+                const std::string& default_size);
   ViTDefinition(const ViTDefinition&) = delete;
   ViTDefinition& operator=(const ViTDefinition&) = delete;
 
@@ -27,7 +28,7 @@ class ViTDefinition {
   const ViTParameters& parameters() const { return *parameters_; }
   const PixelScaling& scaling() const { return scaling_; }
   const std::vector<std::string>& notes() const { return notes_; }  // lines a user should read once
-  std::string name() const;                                        // "vit-tiny 192x12, patch 16, 224 px"
+  std::string name() const;                                         // "vit-tiny 192x12, patch 16, 224 px"
 
   // Elements [lo, hi) of a parameter's initial values. Thread-safe.
   void init_range(uint32_t param, uint64_t seed, uint64_t lo, uint64_t hi, float* out) const;

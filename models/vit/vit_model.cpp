@@ -15,8 +15,7 @@ std::vector<std::string> texts(Slice<const char* const> names) { return {names.b
 }  // namespace
 
 ViTModel::ViTModel(Host& host, const Options& options)
-    : run_(host.run()),
-      definition_(options, texts(host.classes()), run_.device_kind == ESP_CUDA ? "base" : "tiny") {
+    : run_(host.run()), definition_(options, texts(host.classes()), run_.device_kind == ESP_CUDA ? "base" : "tiny") {
   build_description();
 }
 
@@ -71,8 +70,9 @@ esp_model_need ViTModel::plan(const esp_model_run& run) {
 
 void ViTModel::prepare(const esp_model_run& run) {
   if (run.recompute >= desc_->n_recompute) fail(ESP_E_INVALID, "there is no recompute level ", run.recompute);
-  executor_ = std::make_unique<ReferenceExecutor>(*desc_, torch_device(run_.device_kind, run_.device_index),
-                                                  definition_.config(), definition_.parameters(), definition_.scaling());
+  executor_ =
+      std::make_unique<ReferenceExecutor>(*desc_, torch_device(run_.device_kind, run_.device_index),
+                                          definition_.config(), definition_.parameters(), definition_.scaling());
   executor_->prepare(run);
 }
 

@@ -57,7 +57,8 @@ struct ViTOptions {
             .affects_state()
             .doc("classes of the head; 0: the data's"),
         option("weights", &O::weights)
-            .doc("where to start from: a Hugging Face folder, a .safetensors file, or a hub id that is in the local cache"),
+            .doc("where to start from: a Hugging Face folder, a .safetensors file, or a hub id that is in the local "
+                 "cache"),
         option("executor", &O::executor)
             .choices({"auto", "reference"})
             .sweepable()

@@ -15,8 +15,8 @@ ViTParameters::ViTParameters(const ViTConfig& config) {
   unit_begin_.push_back(0);
   embedding_.cls = add("vit.embeddings.cls_token", {1, 1, hidden}, Start::kNormal);
   embedding_.position = add("vit.embeddings.position_embeddings", {1, config.tokens(), hidden}, Start::kNormal);
-  embedding_.projection = add_linear("vit.embeddings.patch_embeddings.projection",
-                                     {hidden, 3, config.patch_size, config.patch_size});
+  embedding_.projection =
+      add_linear("vit.embeddings.patch_embeddings.projection", {hidden, 3, config.patch_size, config.patch_size});
   unit_begin_.push_back(static_cast<uint32_t>(all_.size()));
   for (int64_t layer = 0; layer < config.num_hidden_layers; ++layer) {
     add_block(config, layer);

@@ -81,7 +81,8 @@ void InputFile::read(uint64_t offset, void* out, size_t bytes) const {
 std::string read_small_file(const std::string& path, uint64_t limit) {
   const InputFile file(path);
   if (file.bytes() > limit) {
-    fail(ESP_E_DATA, shown(path), ": has ", file.bytes(), " bytes, more than the ", limit, " that such a file may have");
+    fail(ESP_E_DATA, shown(path), ": has ", file.bytes(), " bytes, more than the ", limit,
+         " that such a file may have");
   }
   std::string text(file.bytes(), '\0');
   file.read(0, text.data(), text.size());

@@ -46,7 +46,8 @@ const TensorEntry* SafetensorsFile::find(const std::string& name) const {
 
 void SafetensorsFile::read_floats(const TensorEntry& tensor, uint64_t lo, uint64_t hi, float* out) const {
   if (lo > hi || hi > tensor.numel) {
-    fail(ESP_E_INTERNAL, "elements [", lo, ", ", hi, ") were asked of ", shown(tensor.name), ", which has ", tensor.numel);
+    fail(ESP_E_INTERNAL, "elements [", lo, ", ", hi, ") were asked of ", shown(tensor.name), ", which has ",
+         tensor.numel);
   }
   const uint64_t start = data_ + tensor.begin;
   if (tensor.dtype == "F32") {

@@ -131,8 +131,8 @@ void check_size(TensorEntry& tensor, const std::string& origin) {
   overflow |= __builtin_mul_overflow(tensor.numel, element, &bytes);
   if (overflow) fail(ESP_E_DATA, origin, ": the shape of ", shown(tensor.name), " overflows");
   if (tensor.begin > tensor.end || tensor.end - tensor.begin != bytes) {
-    fail(ESP_E_DATA, origin, ": ", shown(tensor.name), " needs ", bytes, " bytes by shape and dtype, its data_offsets are ",
-         tensor.begin, " and ", tensor.end);
+    fail(ESP_E_DATA, origin, ": ", shown(tensor.name), " needs ", bytes,
+         " bytes by shape and dtype, its data_offsets are ", tensor.begin, " and ", tensor.end);
   }
 }
 
@@ -147,8 +147,8 @@ void check_coverage(const std::vector<TensorEntry>& tensors, uint64_t data_bytes
   uint64_t covered = 0;
   for (const TensorEntry* tensor : order) {
     if (tensor->begin != covered) {
-      fail(ESP_E_DATA, origin, ": ", shown(tensor->name), " begins at byte ", tensor->begin,
-           " of the data, where ", covered, " was expected: a hole or an overlap");
+      fail(ESP_E_DATA, origin, ": ", shown(tensor->name), " begins at byte ", tensor->begin, " of the data, where ",
+           covered, " was expected: a hole or an overlap");
     }
     covered = tensor->end;
   }
@@ -162,9 +162,9 @@ void check_coverage(const std::vector<TensorEntry>& tensors, uint64_t data_bytes
 
 uint64_t dtype_bytes(std::string_view dtype) {
   static constexpr std::pair<std::string_view, uint64_t> kKnown[] = {
-      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"I16", 2},     {"U16", 2},     {"F16", 2},         {"BF16", 2},
-      {"I32", 4},  {"U32", 4}, {"F32", 4}, {"F64", 8},     {"I64", 8},     {"U64", 8},         {"C64", 8},
-      {"F8_E4M3", 1},          {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}};
+      {"BOOL", 1},    {"U8", 1},      {"I8", 1},      {"I16", 2},         {"U16", 2},        {"F16", 2}, {"BF16", 2},
+      {"I32", 4},     {"U32", 4},     {"F32", 4},     {"F64", 8},         {"I64", 8},        {"U64", 8}, {"C64", 8},
+      {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}};
   for (const auto& [name, bytes] : kKnown) {
     if (name == dtype) return bytes;
   }

@@ -29,9 +29,10 @@ inline constexpr uint64_t kMaxHeaderBytes = 25'000'000;  // what the hub's own c
 // Bytes of one element, 0 for a dtype that is unknown or smaller than a byte.
 uint64_t dtype_bytes(std::string_view dtype);
 
-// `data_bytes`: what follows the header in the file. Memory stays in proportion to the text. Throws Failure (ESP_E_DATA)
-// for: no JSON object, unknown or missing or doubled keys, a name twice, unknown dtypes, numbers that are no whole
-// non-negative ones, products that overflow, sizes that are not shape times dtype, holes, overlap, bytes left over.
+// `data_bytes`: what follows the header in the file. Memory stays in proportion to the text. Throws Failure
+// (ESP_E_DATA) for: no JSON object, unknown or missing or doubled keys, a name twice, unknown dtypes, numbers that are
+// no whole non-negative ones, products that overflow, sizes that are not shape times dtype, holes, overlap, bytes left
+// over.
 SafetensorsHeader parse_safetensors_header(std::string_view json, uint64_t data_bytes, const std::string& origin);
 
 }  // namespace esp::vit

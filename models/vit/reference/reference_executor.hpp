@@ -1,4 +1,5 @@
-// ViT as readable LibTorch: the oracle for every faster executor. Same function as transformers' ViTForImageClassification.
+// ViT as readable LibTorch: the oracle for every faster executor. Same function as transformers'
+// ViTForImageClassification.
 #pragma once
 
 #include <espalier/torch_model.hpp>
@@ -13,8 +14,8 @@ namespace esp::vit {
 class ReferenceExecutor : public TorchModel {
  public:
   // All references must outlive this.
-  ReferenceExecutor(const esp_model_desc& desc, at::Device device, const ViTConfig& config, const ViTParameters& parameters,
-                    const PixelScaling& scaling);
+  ReferenceExecutor(const esp_model_desc& desc, at::Device device, const ViTConfig& config,
+                    const ViTParameters& parameters, const PixelScaling& scaling);
 
   // Order of the model's inputs.
   enum Input : size_t { kPixels, kFlip, kLabel };

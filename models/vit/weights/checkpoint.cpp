@@ -111,8 +111,8 @@ void Checkpoint::drop_other_head(const ViTConfig& config, const ViTParameters& p
   if (weight.entry == nullptr || bias.entry == nullptr) {
     notes_.push_back(fresh + "the weights have none");
   } else if (weight.entry->shape.size() == 2 && weight.entry->shape[0] != static_cast<uint64_t>(config.num_labels())) {
-    notes_.push_back(fresh + "that of the weights knows " + std::to_string(weight.entry->shape[0]) + " classes, " + classes +
-                     " are wanted");
+    notes_.push_back(fresh + "that of the weights knows " + std::to_string(weight.entry->shape[0]) + " classes, " +
+                     classes + " are wanted");
   } else {
     return;
   }
@@ -136,8 +136,8 @@ void Checkpoint::resize_positions(const WeightFiles& files, const ViTConfig& con
   const auto grid = resize_grid(values.data() + hidden, old_side, config.grid(), config.hidden_size);
   resized_positions_.insert(resized_positions_.end(), grid.begin(), grid.end());
   const auto square = [](int64_t side) { return std::to_string(side) + " x " + std::to_string(side); };
-  notes_.push_back("position embeddings are resized (bicubic) from " + square(old_side) + " to " + square(config.grid()) +
-                   " patches");
+  notes_.push_back("position embeddings are resized (bicubic) from " + square(old_side) + " to " +
+                   square(config.grid()) + " patches");
 }
 
 void Checkpoint::check_shapes(const WeightFiles& files, const ViTParameters& parameters) {
@@ -151,7 +151,8 @@ void Checkpoint::check_shapes(const WeightFiles& files, const ViTParameters& par
     }
   }
   if (!wrong.empty()) {
-    fail(ESP_E_DATA, shown(files.origin()), ": ", wrong.size(), " tensors do not have the model's shape: ", listed(wrong));
+    fail(ESP_E_DATA, shown(files.origin()), ": ", wrong.size(),
+         " tensors do not have the model's shape: ", listed(wrong));
   }
 }
 
@@ -169,7 +170,8 @@ ViTConfig config_from_shapes(const WeightFiles& files, int64_t heads) {
   const auto shape_of = [&](const std::string& name, size_t dims) -> const std::vector<uint64_t>& {
     const auto at = files.tensors().find(name);
     if (at == files.tensors().end() || at->second.entry->shape.size() != dims) {
-      fail(ESP_E_DATA, shown(files.origin()), ": has no tensor ", name, " of ", dims, " dimensions; it is no ViT of transformers");
+      fail(ESP_E_DATA, shown(files.origin()), ": has no tensor ", name, " of ", dims,
+           " dimensions; it is no ViT of transformers");
     }
     return at->second.entry->shape;
   };
@@ -190,8 +192,9 @@ ViTConfig config_from_shapes(const WeightFiles& files, int64_t heads) {
   config.qkv_bias = files.tensors().count(layer(0) + "attention.attention.query.bias") != 0;
   config.num_attention_heads = heads != 0 ? heads : config.hidden_size / 64;
   if (config.num_attention_heads < 1 || config.hidden_size % config.num_attention_heads != 0) {
-    fail(ESP_E_DATA, shown(files.origin()), ": has no config.json beside it, and the number of heads cannot be seen from a width of ",
-         config.hidden_size, "; set num_attention_heads");
+    fail(ESP_E_DATA, shown(files.origin()),
+         ": has no config.json beside it, and the number of heads cannot be seen from a width of ", config.hidden_size,
+         "; set num_attention_heads");
   }
   const bool headed = files.tensors().count("classifier.weight") != 0;
   config.labels = placeholder_labels(headed ? number(shape_of("classifier.weight", 2)[0]) : 2);

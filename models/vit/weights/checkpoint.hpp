@@ -14,9 +14,9 @@ namespace esp::vit {
 class Checkpoint {
  public:
   // Matches files with parameters. Accepted: transformers' ViTForImageClassification, and ViTModel (no "vit." in front;
-  // its pooler is left out, the head starts from scratch). A head of another size starts from scratch, a position grid of
-  // another size is resized; `notes` says so. Throws Failure (ESP_E_DATA) naming the first tensors that are missing, too
-  // many, of another shape or of a dtype that is not read. `files` must outlive this.
+  // its pooler is left out, the head starts from scratch). A head of another size starts from scratch, a position grid
+  // of another size is resized; `notes` says so. Throws Failure (ESP_E_DATA) naming the first tensors that are missing,
+  // too many, of another shape or of a dtype that is not read. `files` must outlive this.
   Checkpoint(const WeightFiles& files, const ViTConfig& config, const ViTParameters& parameters);
 
   const std::vector<std::string>& notes() const { return notes_; }

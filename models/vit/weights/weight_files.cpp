@@ -104,7 +104,8 @@ void WeightFiles::open_sharded(const std::string& folder, const std::string& ind
     const SafetensorsFile*& file = shards[name];
     if (file == nullptr) file = &open((fs::path(folder) / name).string());
     const TensorEntry* entry = file->find(tensor);
-    if (entry == nullptr) fail(ESP_E_DATA, shown(file->path()), ": lacks ", shown(tensor), ", which the index says it holds");
+    if (entry == nullptr)
+      fail(ESP_E_DATA, shown(file->path()), ": lacks ", shown(tensor), ", which the index says it holds");
     tensors_[tensor] = {file, entry};
   }
   for (const auto& file : files_) {

@@ -18,12 +18,12 @@ struct StoredTensor {
 
 class WeightFiles {
  public:
-  // `weights`: a folder, a .safetensors file, or a hub id that is in the local cache. Opens and checks all files. Throws
-  // Failure saying what was looked for and what to do.
+  // `weights`: a folder, a .safetensors file, or a hub id that is in the local cache. Opens and checks all files.
+  // Throws Failure saying what was looked for and what to do.
   explicit WeightFiles(const std::string& weights);
 
-  const std::string& origin() const { return origin_; }           // as messages name it
-  const std::string& config_path() const { return config_; }      // config.json; empty: there is none
+  const std::string& origin() const { return origin_; }             // as messages name it
+  const std::string& config_path() const { return config_; }        // config.json; empty: there is none
   const std::string& processor_path() const { return processor_; }  // preprocessor_config.json; empty: there is none
   const std::map<std::string, StoredTensor>& tensors() const { return tensors_; }
 

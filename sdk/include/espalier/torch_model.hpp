@@ -1,14 +1,14 @@
-// A model whose units are functions of LibTorch tensors: the author writes forward and loss, this class does the rest of
-// esp_model_v1's contract. Binds that move memory under what autograd saved, one graph per unit, recomputation, gradients
-// into bound buffers, several micro-batches in flight, bytes in use.
+// A model whose units are functions of LibTorch tensors: the author writes forward and loss, this class does the rest
+// of esp_model_v1's contract. Binds that move memory under what autograd saved, one graph per unit, recomputation,
+// gradients into bound buffers, several micro-batches in flight, bytes in use.
 //
 //   class MyModel : public esp::TorchModel {
 //     at::Tensor forward(uint32_t unit, const at::Tensor& input, const Inputs& inputs) override;
 //     at::Tensor loss(const esp_step& step, const at::Tensor& output, const Inputs& inputs) override;
 //   };
 //
-// Runs on CPU and CUDA devices; all work goes to LibTorch's current stream. Needs exactly the LibTorch it was built with
-// (espalier_add_plugin(... TORCH exact)). Include it in few source files: it brings ATen and autograd along.
+// Runs on CPU and CUDA devices; all work goes to LibTorch's current stream. Needs exactly the LibTorch it was built
+// with (espalier_add_plugin(... TORCH exact)). Include it in few source files: it brings ATen and autograd along.
 #ifndef ESPALIER_TORCH_MODEL_HPP
 #define ESPALIER_TORCH_MODEL_HPP
 
@@ -152,9 +152,9 @@ class TorchModel {
     run_ = run;
     trainable_.assign(desc_.n_params, true);
     for (uint32_t i = 0; i < desc_.n_params; ++i) {
-      trainable_[i] = run.mode == ESP_MODE_TRAIN && (run.trainable == nullptr
-                                                         ? (desc_.params[i]->flags & ESP_PARAM_TRAINABLE) != 0
-                                                         : run.trainable[i] != 0);
+      trainable_[i] =
+          run.mode == ESP_MODE_TRAIN &&
+          (run.trainable == nullptr ? (desc_.params[i]->flags & ESP_PARAM_TRAINABLE) != 0 : run.trainable[i] != 0);
     }
     first_trainable_ = first_trainable_unit(desc_, trainable_);
     micros_.assign(std::max(run.n_micro, 1u), Micro(desc_.n_units));
