@@ -93,7 +93,7 @@ RankFacts supervised_facts(const Environment& environment) {
   facts.local_world = environment.required("LOCAL_WORLD_SIZE", 1, because);
   need_address(environment, facts, "host");
   need_port(environment, facts, "host");
-  facts.listen_fd = environment.number(kListenFdVariable, 0).value_or(-1);
+  facts.listen_fd = environment.number(kListenFdVariable, -1).value_or(-1);
   facts.store_prefix = environment.text(kRunIdVariable).value_or("");
   check(facts, {"RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"});
   return facts;

@@ -1,17 +1,13 @@
 #include "supervisor/supervise.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <ctime>
 #include <memory>
 #include <optional>
 
@@ -20,8 +16,7 @@
 #include "supervisor/ranks.hpp"
 #include "supervisor/signal_queue.hpp"
 #include "supervisor/signal_text.hpp"
-
-extern char** environ;
+#include "supervisor/start_ranks.hpp"
 
 namespace esp {
 namespace {
@@ -36,27 +31,6 @@ constexpr int kInterrupted = static_cast<int>(ExitCode::kInterrupted);
   throw Error(ExitCode::kResource, what + ": " + std::strerror(errno));
 }
 
-// A socket that listens on a free port of the loopback: rank 0 inherits it, so nobody can take the port in between.
-struct StoreSocket {
-  UniqueFd fd;
-  int port = 0;
-};
-
-StoreSocket listen_on_loopback() {
-  StoreSocket store{UniqueFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0))};
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* generic = reinterpret_cast<sockaddr*>(&address);
-  if (!store.fd || bind(store.fd.get(), generic, size) != 0 || listen(store.fd.get(), SOMAXCONN) != 0 ||
-      getsockname(store.fd.get(), generic, &size) != 0) {
-    throw_errno("no port of 127.0.0.1 can be had for the ranks to meet; check the loopback interface");
-  }
-  store.port = ntohs(address.sin_port);
-  return store;
-}
-
 struct ReportPipe {
   UniqueFd read_end, write_end;
 };
@@ -67,24 +41,6 @@ ReportPipe make_report_pipe() {
   ReportPipe pipe{UniqueFd(ends[0]), UniqueFd(ends[1])};
   fcntl(ends[0], F_SETFL, O_NONBLOCK);
   return pipe;
-}
-
-// The inherited environment, with a rank's variables in place of older ones of the same name.
-std::vector<std::string> environment_with(const std::vector<std::string>& own) {
-  std::vector<std::string> all = own;
-  for (char** at = environ; *at; ++at) {
-    const std::string inherited = *at;
-    const std::string name = inherited.substr(0, inherited.find('=') + 1);
-    const auto replaces = [&](const std::string& variable) { return variable.starts_with(name); };
-    if (std::none_of(own.begin(), own.end(), replaces)) all.push_back(inherited);
-  }
-  return all;
-}
-
-std::string executable_name() {
-  char path[4096];
-  const ssize_t length = readlink("/proc/self/exe", path, sizeof path);
-  return length > 0 ? std::string(path, static_cast<size_t>(length)) : "host";
 }
 
 // Why the run ends, once known.
@@ -101,7 +57,6 @@ class Group {
   int run();
 
  private:
-  void start(const std::vector<std::string>& arguments);
   bool any_alive() const;
   void wait_for_news();
   void take_signals();
@@ -140,37 +95,9 @@ Group::Group(int count, const std::vector<std::string>& arguments, const Supervi
       phase_memory_(PhaseCells::create_memory(count)),
       phases_(UniqueFd(phase_memory_ ? fcntl(phase_memory_.get(), F_DUPFD_CLOEXEC, 0) : -1), count),
       reported_(static_cast<size_t>(count), false) {
-  ranks_.reserve(static_cast<size_t>(count));
-  start(arguments);
-}
-
-void Group::start(const std::vector<std::string>& arguments) {
-  const int count = static_cast<int>(reported_.size());
-  const StoreSocket store = listen_on_loopback();
-  const std::string run_id = std::to_string(getpid()) + "-" + std::to_string(std::time(nullptr));
-  RankStart rank;
-  rank.arguments = arguments;
-  rank.arguments.insert(rank.arguments.begin(), executable_name());
-  rank.report_fd = reports_.write_end.get();
-  for (rank.rank = 0; rank.rank < count; ++rank.rank) {
-    const auto variable = [](const std::string& name, int value) { return name + "=" + std::to_string(value); };
-    const bool serves = rank.rank == 0;
-    rank.environment = environment_with(
-        {variable("RANK", rank.rank), variable("WORLD_SIZE", count), variable("LOCAL_RANK", rank.rank),
-         variable("LOCAL_WORLD_SIZE", count), "MASTER_ADDR=127.0.0.1", variable("MASTER_PORT", store.port),
-         variable(kSupervisorVariable, getpid()), std::string(kRunIdVariable) + "=" + run_id,
-         variable(kReportFdVariable, rank.report_fd), variable(kPhaseFdVariable, phase_memory_.get()),
-         variable(kListenFdVariable, store.fd.get())});
-    rank.inherited = {rank.report_fd};
-    if (phase_memory_) rank.inherited.push_back(phase_memory_.get());
-    if (serves) {
-      rank.inherited.push_back(store.fd.get());
-    } else {
-      std::erase_if(rank.environment, [](const std::string& v) { return v.starts_with(kListenFdVariable); });
-    }
-    ranks_.push_back(std::make_unique<RankProcess>(rank));
-  }
+  ranks_ = start_ranks(count, arguments, reports_.write_end.get(), phase_memory_.get());
   reports_.write_end.reset();
+  phase_memory_.reset();
 }
 
 bool Group::any_alive() const {
