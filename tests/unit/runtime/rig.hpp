@@ -19,10 +19,8 @@ namespace esp::runtime::test {
 class Gate {
  public:
   void open() {
-    {
-      std::lock_guard lock(mutex_);
-      open_ = true;
-    }
+    std::lock_guard lock(mutex_);
+    open_ = true;
     changed_.notify_all();
   }
   void pass() {

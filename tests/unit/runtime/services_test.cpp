@@ -179,8 +179,11 @@ TEST_F(Services, CheckWhereEveryPointerComesFrom) {
   float on_stack[64] = {};
   EXPECT_EQ(kernels_->zero(ctx_, device_side, 256, gpu, &error_), ESP_OK);
   EXPECT_EQ(kernels_->zero(ctx_, pinned, 256, cpu, &error_), ESP_OK);
+  device_->drain();
   EXPECT_EQ(kernels_->copy(ctx_, pinned, device_side, 256, gpu, &error_), ESP_OK);
+  device_->drain();  // the next copy, on another stream, reads what this one wrote
   EXPECT_EQ(kernels_->copy(ctx_, device_side, pinned, 256, cpu, &error_), ESP_OK);
+  device_->drain();
 
   EXPECT_EQ(kernels_->zero(ctx_, pinned, 256, gpu, &error_), ESP_E_INVALID);
   EXPECT_TRUE(says("ESP_PINNED")) << error_.message;

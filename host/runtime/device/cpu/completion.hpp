@@ -10,11 +10,9 @@ namespace esp::runtime {
 class Completion {
  public:
   void signal() {
-    {
-      std::lock_guard lock(mutex_);
-      done_ = true;
-    }
-    reached_.notify_all();
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    reached_.notify_all();  // under the lock: who waits may destroy this as soon as it is free
   }
   void wait() {
     std::unique_lock lock(mutex_);

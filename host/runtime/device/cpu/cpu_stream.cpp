@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 
+#include <memory>
 #include <utility>
 
 #include "runtime/device/cpu/completion.hpp"
@@ -38,9 +39,9 @@ void CpuStream::add(Item item) {
 }
 
 void CpuStream::wait_idle() {
-  Completion idle;
-  push_always([&idle] { idle.signal(); });
-  idle.wait();
+  auto idle = std::make_shared<Completion>();
+  push_always([idle] { idle->signal(); });
+  idle->wait();
 }
 
 void CpuStream::run() {
