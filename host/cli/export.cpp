@@ -28,7 +28,8 @@ Settings settings_of_run(const fs::path& run) {
     throw Error(ExitCode::kCheckpoint, run.string() + " has no config.toml; give the folder that host run wrote");
   }
   if (!fs::exists(run / "model")) {
-    throw Error(ExitCode::kCheckpoint, run.string() + " has no model/: the run did not finish, or ran with train.save = false");
+    throw Error(ExitCode::kCheckpoint,
+                run.string() + " has no model/: the run did not finish, or ran with train.save = false");
   }
   Settings all = read_settings_file((run / "config.toml").string());
   Settings settings;
@@ -48,7 +49,8 @@ void require_free(const fs::path& folder) {
 }  // namespace
 
 int export_model(const CommandLine& line) {
-  if (line.names.size() != 1) throw Error(ExitCode::kUsage, "host export takes one run folder: host export out/run --to FOLDER");
+  if (line.names.size() != 1)
+    throw Error(ExitCode::kUsage, "host export takes one run folder: host export out/run --to FOLDER");
   if (line.to.empty()) throw Error(ExitCode::kUsage, "host export needs --to FOLDER");
   const esp_dtype dtype = parse_dtype(line.dtype);
   require_free(line.to);

@@ -11,8 +11,8 @@ namespace esp::cli {
 // `setup` must outlive the job. Installs the handlers for stop signals and crashes.
 runtime::Job make_job(runtime::Task task, const RunSetup& setup, const runtime::RankFacts& ranks);
 
-// Runs `body`; returns the exit code. Under our supervisor an error is reported to it and said by it, once; elsewhere it is
-// also thrown on.
+// Runs `body`; returns the exit code. Under our supervisor an error is reported to it and said by it, once; elsewhere
+// it is also thrown on.
 int as_rank(const runtime::RankFacts& ranks, const std::function<void()>& body);
 
 // Whether the libraries were probed by the supervisor already.

@@ -1,4 +1,5 @@
-// host run: the process that the user starts decides everything and supervises; each rank runs the same command line again.
+// host run: the process that the user starts decides everything and supervises; each rank runs the same command line
+// again.
 #include <filesystem>
 #include <optional>
 

@@ -1,30 +1,15 @@
 #include "cli/run_setup.hpp"
 
 #include <array>
-#include <utility>
 #include <vector>
-
-#include "modules/libtorch.hpp"
 
 namespace esp::cli {
 namespace {
 
-// "libzero.so:zero" names a component of a library.
-std::pair<std::string, std::string> split_component(const std::string& name) {
-  const size_t colon = name.rfind(':');
-  if (colon == std::string::npos || name.find('/', colon) != std::string::npos) return {name, ""};
-  return {name.substr(0, colon), name.substr(colon + 1)};
-}
-
-ComponentSetup load_component(uint32_t kind, const std::string& name, const std::string& component, Probe probe) {
-  const auto [file, in_name] = split_component(name);
-  if (!component.empty() && !in_name.empty() && component != in_name) {
-    throw Error(ExitCode::kUsage, "run.plugin names component \"" + in_name + "\", run.strategy names \"" + component +
-                                      "\"; give one of the two");
-  }
+ComponentSetup load_component(uint32_t kind, const std::string& file, const std::string& component, Probe probe) {
   ComponentSetup setup;
   setup.module = &load_module(file, probe);
-  setup.component = &setup.module->component(kind, component.empty() ? in_name : component);
+  setup.component = &setup.module->component(kind, component);
   return setup;
 }
 
@@ -34,16 +19,17 @@ ExtraKeys extra_keys(const std::string& table, const ComponentSetup& setup) {
   return {table, setup.module->path.filename().string() + ":" + setup.component->component.id, options_of(setup)};
 }
 
+bool is_of_run(const KeyTable& table) { return table.name != "bench"; }  // those are of `host bench`
+
 std::string resolve_to_toml(const Settings& settings, const RunSetup& setup) {
   std::vector<OptionSet> host_values;
-  std::vector<ResolvedTable> tables;
   for (const KeyTable& table : host_keys()) {
-    if (table.name == "bench" || table.name == "sweep") continue;  // of `host bench`
-    host_values.push_back(read_options(settings, table.name, table.keys));
+    if (is_of_run(table)) host_values.push_back(read_options(settings, table.name, table.keys));
   }
+  std::vector<ResolvedTable> tables;
   size_t next = 0;
   for (const KeyTable& table : host_keys()) {
-    if (table.name == "bench" || table.name == "sweep") continue;
+    if (!is_of_run(table)) continue;
     tables.push_back({table.name, table.keys, host_values[next++].values()});
     if (table.name == "model") tables.push_back({table.name, options_of(setup.model), setup.model.options.values()});
     if (table.name == "data") tables.push_back({table.name, options_of(setup.dataset), setup.dataset.options.values()});
@@ -60,7 +46,8 @@ runtime::Instance ComponentSetup::instance() const {
 
 std::string device_name(Device device) {
   if (device == Device::kCuda) {
-    throw Error(ExitCode::kResource, "run.device = cuda: this build has no CUDA runtime (libespalier_cuda.so); use cpu or auto");
+    throw Error(ExitCode::kResource,
+                "run.device = cuda: this build has no CUDA runtime (libespalier_cuda.so); use cpu or auto");
   }
   return "cpu";
 }
@@ -68,21 +55,24 @@ std::string device_name(Device device) {
 RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Probe probe) {
   Settings settings = given;
   if (!settings.contains("run.plugin") && !default_plugin.empty()) {
-    settings["run.plugin"] = {default_plugin, false, {"default", "."}};
+    settings["run.plugin"].value = default_plugin;
   }
-  RunSetup setup;
-  setup.config = read_run_config(settings);
-  if (setup.config.run.plugin.empty()) {
+  const ComponentNames names = read_component_names(settings);
+  if (names.plugin.empty()) {
+    check_host_settings(settings);
     throw Error(ExitCode::kUsage, "no strategy given; try --plugin=libddp.so (host plugins list shows what is there)");
   }
-  device_name(setup.config.run.device);
-  setup.strategy = load_component(ESP_STRATEGY, setup.config.run.plugin, setup.config.run.strategy, probe);
-  setup.model = load_component(ESP_MODEL, setup.config.model.module, "", probe);
-  setup.dataset = load_component(ESP_DATASET, setup.config.data.module, "", probe);
+  RunSetup setup;
+  setup.strategy = load_component(ESP_STRATEGY, names.plugin, names.strategy, probe);
+  setup.model = load_component(ESP_MODEL, names.model_module, "", probe);
+  setup.dataset = load_component(ESP_DATASET, names.data_module, "", probe);
 
+  // Only now every key can be judged: all mistakes are told at once.
   const std::array extra{extra_keys("strategy", setup.strategy), extra_keys("model", setup.model),
                          extra_keys("data", setup.dataset)};
   check_settings(settings, extra);
+  setup.config = read_run_config(settings);
+  device_name(setup.config.run.device);
   setup.strategy.options = read_options(settings, "strategy", options_of(setup.strategy));
   setup.model.options = read_options(settings, "model", options_of(setup.model));
   setup.dataset.options = read_options(settings, "data", options_of(setup.dataset));

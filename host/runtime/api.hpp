@@ -1,5 +1,10 @@
-// Between the host and libespalier_runtime.so. Both come from one build, so C++ types may cross here; plugins never see it.
+// Between the host and libespalier_runtime.so. Both come from one build, so C++ types may cross here; plugins never see
+// it.
 #pragma once
+
+#include <espalier/dataset.h>
+#include <espalier/model.h>
+#include <espalier/strategy.h>
 
 #include <csignal>
 #include <cstdint>
@@ -11,9 +16,6 @@
 
 #include "config/run_config.hpp"
 #include "error.hpp"
-#include <espalier/dataset.h>
-#include <espalier/model.h>
-#include <espalier/strategy.h>
 
 namespace esp::runtime {
 
@@ -25,9 +27,9 @@ struct RankFacts {
   int local_world = 1;
   std::string master_addr = "127.0.0.1";
   int master_port = 0;
-  int listen_fd = -1;        // rank 0: an already listening socket for the store, or -1
-  bool store_is_served = false;  // an agent serves the store: every rank is a client
-  std::string store_prefix;  // separates runs and restarts that share a store
+  int listen_fd = -1;               // rank 0: an already listening socket for the store, or -1
+  bool store_is_served = false;     // an agent serves the store: every rank is a client
+  std::string store_prefix;         // separates runs and restarts that share a store
   std::string launcher = "single";  // single, supervisor, torchrun, slurm, openmpi, pmi
 };
 
@@ -45,8 +47,8 @@ struct Job {
   RunConfig config;
   RankFacts ranks;
   Instance strategy, model, dataset;
-  std::string model_folder;           // where the trained weights go; empty = nowhere. An existing, empty folder
-  esp_dtype model_dtype = ESP_F32;    // of the weights written
+  std::string model_folder;         // where the trained weights go; empty = nowhere. An existing, empty folder
+  esp_dtype model_dtype = ESP_F32;  // of the weights written
   const volatile std::sig_atomic_t* stop = nullptr;  // becomes non-zero when the run shall end
   // Told what this rank is doing and whether that is a plugin's code, for crash messages; any thread. May be null.
   void (*set_phase)(const char* text, bool in_plugin) = nullptr;
@@ -72,15 +74,16 @@ struct StartReport {
 };
 
 struct StepReport {
-  int64_t step = 0;    // 1-based count of steps done
-  double epoch = 0;    // fraction of epochs done
-  double loss = 0;     // mean over the step's samples, unscaled
-  double lr = 0;       // used in this step
+  int64_t step = 0;  // 1-based count of steps done
+  double epoch = 0;  // fraction of epochs done
+  double loss = 0;   // mean over the step's samples, unscaled
+  double lr = 0;     // used in this step
   double grad_norm = 0;
   double loss_scale = 1;
   bool skipped = false;
   uint64_t samples = 0;
-  double step_ms = 0;  // on the device's clock: from the end of the step before (or the start, after a pause) to its own end
+  double step_ms =
+      0;  // on the device's clock: from the end of the step before (or the start, after a pause) to its own end
   double data_wait_ms = 0;
 };
 
@@ -96,7 +99,7 @@ struct EpochReport {
 struct MemoryReport {
   uint64_t by_tag[ESP_N_TAGS] = {};  // peak bytes: host arenas and what the model reports
   uint64_t peak_allocated_bytes = 0;
-  uint64_t peak_device_bytes = 0;    // CPU: peak resident set
+  uint64_t peak_device_bytes = 0;  // CPU: peak resident set
 };
 
 struct FinishReport {

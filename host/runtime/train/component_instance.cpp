@@ -18,8 +18,9 @@ ExitCode exit_code_of(const Callee& callee, const char* function, esp_status sta
     case ESP_E_DATA:
       return ExitCode::kData;
     case ESP_E_IO:
-      return callee.kind == ESP_STRATEGY ? ExitCode::kPlugin
-             : std::strcmp(function, "save") == 0 ? ExitCode::kResource : ExitCode::kData;
+      return callee.kind == ESP_STRATEGY          ? ExitCode::kPlugin
+             : std::strcmp(function, "save") == 0 ? ExitCode::kResource
+                                                  : ExitCode::kData;
     case ESP_E_INVALID:
     case ESP_E_UNSUPPORTED:
       return before_the_run || callee.kind != ESP_STRATEGY ? ExitCode::kUsage : ExitCode::kPlugin;
@@ -30,19 +31,32 @@ ExitCode exit_code_of(const Callee& callee, const char* function, esp_status sta
 
 const char* status_text(esp_status status) {
   switch (status) {
-    case ESP_E_INVALID: return "invalid argument";
-    case ESP_E_UNSUPPORTED: return "unsupported";
-    case ESP_E_HOST_MEMORY: return "out of host memory";
-    case ESP_E_DEVICE_MEMORY: return "out of device memory";
-    case ESP_E_DEVICE: return "device failure";
-    case ESP_E_COMM: return "communication failure";
-    case ESP_E_STATE: return "called in the wrong state";
-    case ESP_E_IO: return "input or output failed";
-    case ESP_E_ABI: return "versions do not fit";
-    case ESP_E_CANCELLED: return "cancelled";
-    case ESP_E_DATA: return "data damaged or unfit";
-    case ESP_E_INTERNAL: return "internal error";
-    default: return "unknown status";
+    case ESP_E_INVALID:
+      return "invalid argument";
+    case ESP_E_UNSUPPORTED:
+      return "unsupported";
+    case ESP_E_HOST_MEMORY:
+      return "out of host memory";
+    case ESP_E_DEVICE_MEMORY:
+      return "out of device memory";
+    case ESP_E_DEVICE:
+      return "device failure";
+    case ESP_E_COMM:
+      return "communication failure";
+    case ESP_E_STATE:
+      return "called in the wrong state";
+    case ESP_E_IO:
+      return "input or output failed";
+    case ESP_E_ABI:
+      return "versions do not fit";
+    case ESP_E_CANCELLED:
+      return "cancelled";
+    case ESP_E_DATA:
+      return "data damaged or unfit";
+    case ESP_E_INTERNAL:
+      return "internal error";
+    default:
+      return "unknown status";
   }
 }
 

@@ -14,14 +14,15 @@ namespace esp::runtime {
 
 // Who is called, for messages, and what to do around calls.
 struct Callee {
-  std::string name;                                          // "libddp.so:ddp"
+  std::string name;  // "libddp.so:ddp"
   uint32_t kind = ESP_STRATEGY;
   void (*set_phase)(const char*, bool in_plugin) = nullptr;  // see Job
   std::function<void()> root_cause;                          // throws what failed underneath, if anything did
 };
 
 // Throws the Error that a failed call stands for. `function`: e.g. "pre_forward".
-[[noreturn]] void throw_call_error(const Callee& callee, const char* function, esp_status status, const esp_error& error);
+[[noreturn]] void throw_call_error(const Callee& callee, const char* function, esp_status status,
+                                   const esp_error& error);
 
 // Table: esp_strategy_v1, esp_model_v1 or esp_dataset_v1.
 template <class Table>
@@ -50,7 +51,7 @@ class ComponentInstance {
 
   // Calls a function of the table with `self` before and an esp_error behind the arguments; throws when it fails.
   template <class Function, class... Args>
-  void call(const char* name, Function Table::* function, Args... args) {
+  void call(const char* name, Function Table::*function, Args... args) {
     enter(name);
     esp_error error = empty_error();
     const esp_status status = (table_.*function)(self_, args..., &error);
@@ -58,7 +59,7 @@ class ComponentInstance {
   }
   // The same for functions that may be absent.
   template <class Function, class... Args>
-  void call_if_present(const char* name, Function Table::* function, Args... args) {
+  void call_if_present(const char* name, Function Table::*function, Args... args) {
     if (table_.*function != nullptr) call(name, function, args...);
   }
 

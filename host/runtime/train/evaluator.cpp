@@ -55,7 +55,8 @@ Evaluation evaluate(Session& session, const std::string& split) {
   const auto rows = static_cast<uint64_t>(session.batch.micro_batch);
   const auto world = static_cast<uint64_t>(session.job.ranks.world);
   const auto rank = static_cast<uint64_t>(session.job.ranks.rank);
-  // Every rank runs as many batches as any other, the last ones perhaps empty: strategies may communicate in evaluation.
+  // Every rank runs as many batches as any other, the last ones perhaps empty: strategies may communicate in
+  // evaluation.
   const uint64_t rounds = ((samples + rows - 1) / rows + world - 1) / world;
 
   ClassCounts counts{std::vector<uint64_t>(session.data->n_classes), std::vector<uint64_t>(session.data->n_classes)};

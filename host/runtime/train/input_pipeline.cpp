@@ -5,8 +5,8 @@
 
 namespace esp::runtime {
 
-InputPipeline::InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro, uint32_t rows,
-                             Device& device)
+InputPipeline::InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro,
+                             uint32_t rows, Device& device)
     : dataset_(dataset), device_(device), arena_(device.memory(), "inputs"), rows_(rows) {
   for (const esp_field* field : fields) {
     Field mine;

@@ -1,5 +1,5 @@
-// From a data set to the model's inputs: samples are fetched by a thread of its own while the step before runs, and copied
-// to device memory at fixed addresses when their step starts.
+// From a data set to the model's inputs: samples are fetched by a thread of its own while the step before runs, and
+// copied to device memory at fixed addresses when their step starts.
 #pragma once
 
 #include <condition_variable>
@@ -28,8 +28,8 @@ struct StepRequest {
 
 class InputPipeline {
  public:
-  // fields: what the model wants (esp_model_desc.inputs); they and the data set must outlive this. n_micro and rows: the
-  // largest request. `valid` on the device gets the number of samples of each micro-batch.
+  // fields: what the model wants (esp_model_desc.inputs); they and the data set must outlive this. n_micro and rows:
+  // the largest request. `valid` on the device gets the number of samples of each micro-batch.
   InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro, uint32_t rows,
                 Device& device);
   ~InputPipeline();
@@ -70,7 +70,7 @@ class InputPipeline {
   uint32_t rows_;
   std::vector<Field> fields_;
   Stage stages_[2];
-  int current_ = 0;  // stage of the request under way
+  int current_ = 0;                                 // stage of the request under way
   std::vector<std::vector<void*>> device_buffers_;  // [micro][field]
   uint32_t* valid_device_ = nullptr;
   std::vector<std::vector<esp_tensor>> tensors_;

@@ -8,7 +8,8 @@ namespace esp::runtime {
 
 int64_t warmup_steps(const RunConfig::Optimizer& optimizer, int64_t total_steps) {
   if (optimizer.warmup_steps) return *optimizer.warmup_steps;
-  if (optimizer.warmup_ratio) return static_cast<int64_t>(std::ceil(*optimizer.warmup_ratio * static_cast<double>(total_steps)));
+  if (optimizer.warmup_ratio)
+    return static_cast<int64_t>(std::ceil(*optimizer.warmup_ratio * static_cast<double>(total_steps)));
   return 0;
 }
 

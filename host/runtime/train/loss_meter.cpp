@@ -31,7 +31,8 @@ void LossMeter::begin() {
 void LossMeter::end(uint64_t step) {
   Stream& compute = device_.compute();
   const auto size = static_cast<uint64_t>(data_.size());
-  // One entry a rank, so the total is added in rank order on every rank, and a non-finite loss can be traced to its rank.
+  // One entry a rank, so the total is added in rank order on every rank, and a non-finite loss can be traced to its
+  // rank.
   if (size > 1) data_.all_reduce(sums_, sums_, size, ESP_F64, ESP_SUM, compute);
   const int slot = static_cast<int>(step % kSlots);
   device_.kernels().copy(compute, sums_host_[slot], sums_, sizeof(double) * size);

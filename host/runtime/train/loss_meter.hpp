@@ -20,8 +20,8 @@ class LossMeter {
   uint64_t* correct() { return correct_; }
   int32_t* predicted() { return predicted_; }
 
-  void begin();                // zeroes the sums; enqueued
-  void end(uint64_t step);     // training: sums of all ranks on their way to the host; enqueued
+  void begin();             // zeroes the sums; enqueued
+  void end(uint64_t step);  // training: sums of all ranks on their way to the host; enqueued
   // Loss sum of each rank in a step that was ended; blocks until the device got there. The latest two steps are kept.
   std::vector<double> read(uint64_t step);
 

@@ -20,7 +20,8 @@ void write_model_folder(Model& model, const std::vector<std::vector<float>>& val
   if (fs::is_directory(folder) && fs::is_empty(folder)) fs::remove(folder, failed);
   fs::rename(part, folder, failed);
   if (failed) {
-    throw Error(ExitCode::kResource, folder + ": cannot be put in place: " + failed.message() + "; the weights are in " + part.string());
+    throw Error(ExitCode::kResource,
+                folder + ": cannot be put in place: " + failed.message() + "; the weights are in " + part.string());
   }
 }
 

@@ -24,7 +24,8 @@ void freeze_matching(std::span<const std::string> patterns, std::span<esp_param>
       found = true;
     }
     if (!found) {
-      throw Error(ExitCode::kUsage, "model.freeze: \"" + pattern + "\" matches no parameter of the model (names look like \"" +
+      throw Error(ExitCode::kUsage, "model.freeze: \"" + pattern +
+                                        "\" matches no parameter of the model (names look like \"" +
                                         params.front().name + "\"; * matches any run of characters)");
     }
   }
@@ -70,8 +71,11 @@ ModelView::ModelView(const esp_model_desc& model, std::span<const std::string> f
   if (n_micro > 0 && trainable_elements() == 0) {
     throw Error(ExitCode::kUsage, "model.freeze leaves no parameter to train");
   }
-  view_ = {sizeof(esp_view), model.n_params,     model.n_units, static_cast<uint32_t>(train_.size()), model.n_units, 0,
-           param_list_.data(), model.units, train_.data(), eval_.data()};
+  view_ = {sizeof(esp_view),   model.n_params,
+           model.n_units,      static_cast<uint32_t>(train_.size()),
+           model.n_units,      0,
+           param_list_.data(), model.units,
+           train_.data(),      eval_.data()};
 }
 
 uint64_t ModelView::elements() const {

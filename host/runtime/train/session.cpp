@@ -32,18 +32,25 @@ uint64_t peak_resident_bytes() {
 
 uint32_t precision_of(esp_dtype compute_t) {
   switch (compute_t) {
-    case ESP_F32: return ESP_PRECISION_FP32;
-    case ESP_BF16: return ESP_PRECISION_BF16;
-    case ESP_F16: return ESP_PRECISION_FP16;
-    default: return ESP_PRECISION_DEFAULT;
+    case ESP_F32:
+      return ESP_PRECISION_FP32;
+    case ESP_BF16:
+      return ESP_PRECISION_BF16;
+    case ESP_F16:
+      return ESP_PRECISION_FP16;
+    default:
+      return ESP_PRECISION_DEFAULT;
   }
 }
 
 esp_dtype compute_type_of(uint32_t precision) {
   switch (precision) {
-    case ESP_PRECISION_BF16: return ESP_BF16;
-    case ESP_PRECISION_FP16: return ESP_F16;
-    default: return ESP_F32;
+    case ESP_PRECISION_BF16:
+      return ESP_BF16;
+    case ESP_PRECISION_FP16:
+      return ESP_F16;
+    default:
+      return ESP_F32;
   }
 }
 
@@ -65,19 +72,25 @@ void require_precision(const esp_model_desc& model, uint32_t precision, const st
   for (uint32_t i = 0; i < model.n_precisions; ++i) {
     if (model.precisions[i] == precision) return;
   }
-  throw Error(ExitCode::kUsage, std::string("precision ") + precision_name(precision) + " (asked for by train.precision or " + strategy +
-                                    ") is not offered by " + model.name + " on this device");
+  throw Error(ExitCode::kUsage, std::string("precision ") + precision_name(precision) +
+                                    " (asked for by train.precision or " + strategy + ") is not offered by " +
+                                    model.name + " on this device");
 }
 
 }  // namespace
 
 const char* precision_name(uint32_t precision) {
   switch (precision) {
-    case ESP_PRECISION_FP32: return "fp32";
-    case ESP_PRECISION_TF32: return "tf32";
-    case ESP_PRECISION_BF16: return "bf16";
-    case ESP_PRECISION_FP16: return "fp16";
-    default: return "unknown";
+    case ESP_PRECISION_FP32:
+      return "fp32";
+    case ESP_PRECISION_TF32:
+      return "tf32";
+    case ESP_PRECISION_BF16:
+      return "bf16";
+    case ESP_PRECISION_FP16:
+      return "fp16";
+    default:
+      return "unknown";
   }
 }
 
@@ -124,7 +137,7 @@ void Session::abandon(std::exception_ptr failure) noexcept { device->fail(std::m
 
 void Session::throw_if_stopped() const {
   if (job.stop != nullptr && *job.stop != 0) {
-    throw Error(ExitCode::kInterrupted, "interrupted by signal " + std::to_string(static_cast<int>(*job.stop)));
+    throw Error(ExitCode::kInterrupted, "stopped on request (signal " + std::to_string(static_cast<int>(*job.stop)) + ")");
   }
 }
 
@@ -140,24 +153,37 @@ std::unique_ptr<HostServices> Session::make_services(const Instance& instance, u
     options.budget_device = job.config.run.device_budget;
     options.budget_pinned = job.config.run.pinned_budget;
   }
-  options.log = [this](uint32_t level, const std::string& who, const std::string& text) { observer.log(level, who, text); };
+  options.log = [this](uint32_t level, const std::string& who, const std::string& text) {
+    observer.log(level, who, text);
+  };
   return std::make_unique<HostServices>(*device, kind == ESP_STRATEGY ? world.data.get() : nullptr, std::move(options));
 }
 
 void Session::create_dataset() {
   dataset_services = make_services(job.dataset, ESP_DATASET);
-  dataset_config_ = {sizeof(esp_config), static_cast<uint32_t>(job.dataset.values.size()), job.dataset.values.data(), &run_,
-                     nullptr, 0, 0};
-  dataset = std::make_unique<Dataset>(job.dataset, callee(job.dataset, ESP_DATASET), ESP_DATASET_ID, dataset_services->host(),
-                                      &dataset_config_);
+  dataset_config_ = {sizeof(esp_config),
+                     static_cast<uint32_t>(job.dataset.values.size()),
+                     job.dataset.values.data(),
+                     &run_,
+                     nullptr,
+                     0,
+                     0};
+  dataset = std::make_unique<Dataset>(job.dataset, callee(job.dataset, ESP_DATASET), ESP_DATASET_ID,
+                                      dataset_services->host(), &dataset_config_);
   dataset->call("describe", &esp_dataset_v1::describe, &data);
 }
 
 void Session::create_model() {
   model_services = make_services(job.model, ESP_MODEL);
-  model_config_ = {sizeof(esp_config), static_cast<uint32_t>(job.model.values.size()), job.model.values.data(), &run_,
-                   data->classes, data->n_classes, 0};
-  model = std::make_unique<Model>(job.model, callee(job.model, ESP_MODEL), ESP_MODEL_ID, model_services->host(), &model_config_);
+  model_config_ = {sizeof(esp_config),
+                   static_cast<uint32_t>(job.model.values.size()),
+                   job.model.values.data(),
+                   &run_,
+                   data->classes,
+                   data->n_classes,
+                   0};
+  model = std::make_unique<Model>(job.model, callee(job.model, ESP_MODEL), ESP_MODEL_ID, model_services->host(),
+                                  &model_config_);
   model->call("describe", &esp_model_v1::describe, &model_desc);
   if (model_desc->n_classes < data->n_classes) {
     throw Error(ExitCode::kUsage, std::string(model_desc->name) + " has " + std::to_string(model_desc->n_classes) +
@@ -168,16 +194,21 @@ void Session::create_model() {
 
 void Session::create_strategy() {
   strategy_services = make_services(job.strategy, ESP_STRATEGY);
-  strategy_config_ = {sizeof(esp_config), static_cast<uint32_t>(job.strategy.values.size()), job.strategy.values.data(), &run_,
-                      nullptr, 0, 0};
+  strategy_config_ = {sizeof(esp_config),
+                      static_cast<uint32_t>(job.strategy.values.size()),
+                      job.strategy.values.data(),
+                      &run_,
+                      nullptr,
+                      0,
+                      0};
   strategy = std::make_unique<Strategy>(job.strategy, callee(job.strategy, ESP_STRATEGY), ESP_STRATEGY_ID,
                                         strategy_services->host(), &strategy_config_);
   plan.struct_size = sizeof(esp_plan);
   plan.n_passes = 1;
   strategy->call("plan", &esp_strategy_v1::plan, &view->view(), &plan);
   if (plan.n_passes < 1 || plan.n_passes > run_.n_passes_max) {
-    throw Error(ExitCode::kPlugin, strategy->name() + ": plan asks for " + std::to_string(plan.n_passes) + " passes; 1 to " +
-                                       std::to_string(run_.n_passes_max) + " are run");
+    throw Error(ExitCode::kPlugin, strategy->name() + ": plan asks for " + std::to_string(plan.n_passes) +
+                                       " passes; 1 to " + std::to_string(run_.n_passes_max) + " are run");
   }
   precision_ = run_.precision != ESP_PRECISION_DEFAULT ? run_.precision : precision_of(plan.compute_t);
   if (compute_type_of(precision_) != plan.compute_t) {
@@ -245,7 +276,8 @@ void Session::prepare_dataset() {
   std::vector<uint32_t> splits;
   for (const std::string& name : names) {
     splits.push_back(split_index(name));
-    if (split_count(name) == 0) throw Error(ExitCode::kData, std::string(data->name) + ": split " + name + " has no samples");
+    if (split_count(name) == 0)
+      throw Error(ExitCode::kData, std::string(data->name) + ": split " + name + " has no samples");
   }
   const std::vector<uint64_t> limits(splits.size(), job.config.data.limit);
   esp_dataset_run run{};
@@ -298,8 +330,8 @@ void Session::agree_over_ranks() {
     const std::vector<std::string> all = world.control->all_gather(fact);
     for (size_t rank = 1; rank < all.size(); ++rank) {
       if (all[rank] != all[0]) {
-        throw Error(ExitCode::kUsage, "the ranks do not run the same job: rank 0 has " + all[0] + ", rank " + std::to_string(rank) +
-                                          " has " + all[rank]);
+        throw Error(ExitCode::kUsage, "the ranks do not run the same job: rank 0 has " + all[0] + ", rank " +
+                                          std::to_string(rank) + " has " + all[rank]);
       }
     }
   }

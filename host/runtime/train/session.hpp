@@ -29,7 +29,7 @@ class Session {
 
   // Lets the queues run empty after a failure, so that destruction does not wait for work that cannot finish.
   void abandon(std::exception_ptr failure) noexcept;
-  void throw_if_stopped() const;  // Error(kInterrupted)
+  void throw_if_stopped() const;                        // Error(kInterrupted)
   uint32_t split_index(const std::string& name) const;  // throws Error(kData) naming the splits there are
   bool has_split(const std::string& name) const;
   uint64_t split_count(const std::string& name) const;  // samples, data.limit applied

@@ -16,8 +16,8 @@ struct Extent {
 };
 
 esp_status collect(void* ctx, const esp_shard* shard, esp_error*) {
-  static_cast<std::vector<Shard>*>(ctx)->push_back({shard->param, shard->slot != nullptr ? shard->slot : "", shard->lo, shard->hi,
-                                                    shard->data, shard->dtype,
+  static_cast<std::vector<Shard>*>(ctx)->push_back({shard->param, shard->slot != nullptr ? shard->slot : "", shard->lo,
+                                                    shard->hi, shard->data, shard->dtype,
                                                     (shard->flags & ESP_SHARD_REPLICATED) != 0});
   return ESP_OK;
 }
@@ -72,18 +72,19 @@ void ShardState::check_coverage() const {
       const uint64_t copies = here && all[next].replicated != 0 ? world : 1;
       const uint64_t end = here ? all[next].hi : 0;
       uint64_t seen = 0;
-      while (next < all.size() && all[next].param == param.id && all[next].lo == covered && all[next].hi == end) ++next, ++seen;
+      while (next < all.size() && all[next].param == param.id && all[next].lo == covered && all[next].hi == end)
+        ++next, ++seen;
       if (!here || seen != copies) {
-        throw Error(ExitCode::kPlugin, strategy_.name() + ": over all ranks, state lists element " + std::to_string(covered) +
-                                           " of " + param.name + " " + std::to_string(seen) + " times instead of " +
-                                           std::to_string(copies) + " (slot \"param\")");
+        throw Error(ExitCode::kPlugin, strategy_.name() + ": over all ranks, state lists element " +
+                                           std::to_string(covered) + " of " + param.name + " " + std::to_string(seen) +
+                                           " times instead of " + std::to_string(copies) + " (slot \"param\")");
       }
       covered = end;
     }
   }
   if (next != all.size()) {
-    throw Error(ExitCode::kPlugin, strategy_.name() + ": state lists elements of " + view_.params()[all[next].param].name +
-                                       " more than once (slot \"param\")");
+    throw Error(ExitCode::kPlugin, strategy_.name() + ": state lists elements of " +
+                                       view_.params()[all[next].param].name + " more than once (slot \"param\")");
   }
 }
 
@@ -99,8 +100,8 @@ void ShardState::initialize(Model& model, uint64_t seed) {
   device_.sync(device_.compute());
 }
 
-// Only copies cross places, and conversions run where the memory lives: so a device shard is written through the device's
-// scratch, and a pinned one through a stream of the CPU.
+// Only copies cross places, and conversions run where the memory lives: so a device shard is written through the
+// device's scratch, and a pinned one through a stream of the CPU.
 void ShardState::write(const Shard& shard, uint64_t offset, std::vector<float> values) {
   Stream& compute = device_.compute();
   device_.sync(compute);  // the staging memory is free again
@@ -149,7 +150,8 @@ std::vector<float> ShardState::gather(uint32_t param) {
     bytes.append(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
   }
   const std::vector<std::string> all_extents = control_.all_gather(pack(extents));
-  const bool elsewhere = std::any_of(all_extents.begin() + 1, all_extents.end(), [](const auto& e) { return !e.empty(); });
+  const bool elsewhere =
+      std::any_of(all_extents.begin() + 1, all_extents.end(), [](const auto& e) { return !e.empty(); });
   std::vector<std::string> all_bytes{bytes};
   if (elsewhere) all_bytes = control_.all_gather(bytes);
   if (control_.rank() != 0) return {};

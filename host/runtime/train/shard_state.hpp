@@ -22,8 +22,8 @@ struct Shard {
 
 class ShardState {
  public:
-  // Asks the strategy, and checks over all ranks that slot "param" covers every element exactly once (REPLICATED: on every
-  // rank). Throws Error(kPlugin) naming parameter and element.
+  // Asks the strategy, and checks over all ranks that slot "param" covers every element exactly once (REPLICATED: on
+  // every rank). Throws Error(kPlugin) naming parameter and element.
   ShardState(Strategy& strategy, const ModelView& view, Device& device, ControlGroup& control);
 
   // Fills slot "param" with the model's initial values; the strategy's state_loaded is the caller's business.

@@ -60,7 +60,8 @@ void StepDriver::forward(esp_step step, uint32_t unit, const InputPipeline& inpu
   if (first_of_micro) {
     on_compute([this, step, &inputs] {
       const std::vector<const esp_tensor*>& tensors = inputs.tensors(step.micro);
-      model_.call("begin_micro", &esp_model_v1::begin_micro, &step, tensors.data(), static_cast<uint32_t>(tensors.size()));
+      model_.call("begin_micro", &esp_model_v1::begin_micro, &step, tensors.data(),
+                  static_cast<uint32_t>(tensors.size()));
     });
   }
   strategy_.call_if_present("pre_forward", &esp_strategy_v1::pre_forward, &step, unit);
@@ -85,8 +86,8 @@ void StepDriver::train(uint64_t index, uint32_t n_passes, bool warmup, const Inp
   for (step.pass = 0; step.pass < n_passes; ++step.pass) {
     for (step.pos = 0; step.pos < view.n_train; ++step.pos) {
       const esp_item& item = view.train[step.pos];
-      const bool first = step.pos == 0 || view.train[step.pos - 1].micro != item.micro ||
-                         view.train[step.pos - 1].phase != item.phase;
+      const bool first =
+          step.pos == 0 || view.train[step.pos - 1].micro != item.micro || view.train[step.pos - 1].phase != item.phase;
       step.micro = item.micro;
       if (item.phase == ESP_FWD) {
         forward(step, item.unit, inputs, first);

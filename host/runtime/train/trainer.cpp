@@ -1,5 +1,5 @@
-// The training loop. Step k is enqueued, the samples of step k + 1 are fetched while it runs, and the results of step k - 1
-// are read: the host is never more than one step ahead, and never waits for the step it has just enqueued.
+// The training loop. Step k is enqueued, the samples of step k + 1 are fetched while it runs, and the results of step k
+// - 1 are read: the host is never more than one step ahead, and never waits for the step it has just enqueued.
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -71,13 +71,15 @@ Trainer::Trainer(Session& session) : session_(session), config_(session.job.conf
   steps_per_epoch_ = static_cast<int64_t>(cut_.steps_per_epoch());
   if (steps_per_epoch_ == 0) {
     throw Error(ExitCode::kUsage, "data.drop_last leaves no step: " + std::to_string(cut_.samples) +
-                                      " training samples are fewer than one global batch of " + std::to_string(cut_.global_batch));
+                                      " training samples are fewer than one global batch of " +
+                                      std::to_string(cut_.global_batch));
   }
   total_steps_ = config_.train.epochs * steps_per_epoch_;
   if (config_.train.max_steps > 0) total_steps_ = std::min(total_steps_, config_.train.max_steps);
   warmup_ = warmup_steps(config_.optimizer, total_steps_);
   if (config_.train.eval_every > 0) {
-    eval_interval_ = std::max<int64_t>(1, std::llround(config_.train.eval_every * static_cast<double>(steps_per_epoch_)));
+    eval_interval_ =
+        std::max<int64_t>(1, std::llround(config_.train.eval_every * static_cast<double>(steps_per_epoch_)));
   }
 }
 
@@ -124,13 +126,17 @@ void Trainer::stop_on_nonfinite(const Pending& pending, const std::vector<double
   if (config_.train.on_nonfinite == OnNonfinite::kIgnore) return;
   for (size_t rank = 0; rank < rank_sums.size(); ++rank) {
     if (!std::isfinite(rank_sums[rank])) {
-      throw Error(ExitCode::kNumeric, "loss is not finite in step " + std::to_string(pending.step + 1) + " on rank " +
-                                          std::to_string(rank) + " (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
+      throw Error(ExitCode::kNumeric,
+                  "loss is not finite in step " + std::to_string(pending.step + 1) + " on rank " +
+                      std::to_string(rank) +
+                      " (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
     }
   }
   if (!std::isfinite(grad_norm)) {
-    throw Error(ExitCode::kNumeric, "gradients are not finite in step " + std::to_string(pending.step + 1) +
-                                        ", the losses of all ranks are (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
+    throw Error(
+        ExitCode::kNumeric,
+        "gradients are not finite in step " + std::to_string(pending.step + 1) +
+            ", the losses of all ranks are (train.on_nonfinite = \"stop\"); lower optimizer.lr or set train.clip_norm");
   }
 }
 
@@ -230,7 +236,8 @@ void Trainer::run() {
     std::optional<Pending> before = std::move(pending_);
     issue(step);
     const int64_t done = step + 1;
-    const bool pauses = done == total_steps_ || done % steps_per_epoch_ == 0 || (evaluates() && done % eval_interval_ == 0);
+    const bool pauses =
+        done == total_steps_ || done % steps_per_epoch_ == 0 || (evaluates() && done % eval_interval_ == 0);
     if (!pauses) session_.inputs->request(samples_of(done));
     if (before) finish(std::move(*before));
     if (!pauses) continue;

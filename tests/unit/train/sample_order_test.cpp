@@ -23,8 +23,8 @@ TEST(SampleOrder, PutsEachSampleFirstAboutEquallyOften) {
   for (const int count : first) EXPECT_NEAR(count, 1000, 150);
 }
 
-// Whatever the world size and accumulation, the ranks together see positions [kG, (k+1)G) once each, in the same order of
-// micro-batches.
+// Whatever the world size and accumulation, the ranks together see positions [kG, (k+1)G) once each, in the same order
+// of micro-batches.
 TEST(BatchCut, EveryWorldSizeSeesTheSameGlobalStep) {
   for (const uint64_t world : {1, 2, 3, 4}) {
     BatchCut cut{103, 24, 24 / world / 2, world, false};
