@@ -1,5 +1,7 @@
 #include "decoded_split.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <exception>
@@ -94,13 +96,20 @@ void run_on_threads(SplitDecoder& decoder, uint64_t workers) {
   throw DataError(message);
 }
 
+// A set that cannot fit is refused with numbers: memory is overcommitted, so taking it would end in a kill instead.
 std::vector<uint8_t> allocate(uint64_t count, ImageSize size, const std::string& split) {
+  const uint64_t memory =
+      static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::string needed = std::to_string(count) + " decoded images of split " + split + " (" +
+                             std::to_string(size.bytes()) + " bytes each)";
+  if (count > memory / size.bytes()) {
+    throw DataError(ESP_E_HOST_MEMORY, "this machine's memory of " + std::to_string(memory >> 20) +
+                                           " MiB cannot hold the " + needed + "; set data.limit or a smaller image");
+  }
   try {
     return std::vector<uint8_t>(count * size.bytes());
-  } catch (const std::exception&) {  // bad_alloc, or length_error where the product is absurd
-    throw DataError(ESP_E_HOST_MEMORY, "no memory for the " + std::to_string(count) + " decoded images of split " +
-                                           split + " (" + std::to_string(size.bytes()) +
-                                           " bytes each); set data.limit or a smaller image");
+  } catch (const std::bad_alloc&) {
+    throw DataError(ESP_E_HOST_MEMORY, "no memory left for the " + needed + "; set data.limit or a smaller image");
   }
 }
 
