@@ -12,6 +12,7 @@
 
 #include "cli/commands.hpp"
 #include "config/option_value.hpp"
+#include "config/resolve.hpp"
 #include "modules/answer_checks.hpp"
 #include "modules/elf_note.hpp"
 #include "modules/file_checks.hpp"
@@ -235,12 +236,6 @@ void print_component(const ModuleComponent& component, std::ostream& out) {
   print_table(rows, out);
 }
 
-std::pair<std::string, std::string> split_component(const std::string& name) {
-  const size_t colon = name.rfind(':');
-  if (colon == std::string::npos || name.find('/', colon) != std::string::npos) return {name, ""};
-  return {name.substr(0, colon), name.substr(colon + 1)};
-}
-
 // All components, or those with this id (a model and a strategy may share none, so one).
 std::vector<const ModuleComponent*> select(const Module& module, const std::string& id) {
   if (id.empty()) return module.components;
@@ -286,7 +281,7 @@ int plugins_list(std::ostream& out, bool json) {
 }
 
 int plugins_inspect(const std::string& name, bool json, std::ostream& out) {
-  const auto [file, id] = split_component(name);
+  const auto [file, id] = split_plugin_name(name);
   const Module& module = load_module(file, Probe::kChild);
   const std::vector<const ModuleComponent*> components = select(module, id);
   if (json) {

@@ -1,6 +1,7 @@
 #include "cli/run_setup.hpp"
 
 #include <array>
+#include <iostream>
 #include <vector>
 
 namespace esp::cli {
@@ -10,6 +11,9 @@ ComponentSetup load_component(uint32_t kind, const std::string& file, const std:
   ComponentSetup setup;
   setup.module = &load_module(file, probe);
   setup.component = &setup.module->component(kind, component);
+  if (probe == Probe::kChild) {  // ranks whose libraries were probed for them stay silent
+    for (const std::string& warning : setup.module->warnings) std::cerr << "host: warning: " << warning << '\n';
+  }
   return setup;
 }
 

@@ -173,15 +173,14 @@ std::string read_text(const Settings& settings, const std::string& table, const 
   return "";
 }
 
-// Where "libzero.so:zero" is cut, or npos.
-size_t component_colon(const std::string& plugin) {
-  const size_t colon = plugin.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == plugin.size()) return std::string::npos;
-  const bool is_id = plugin.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-", colon + 1) == std::string::npos;
-  return is_id ? colon : std::string::npos;
-}
-
 }  // namespace
+
+std::pair<std::string, std::string> split_plugin_name(const std::string& name) {
+  const size_t colon = name.rfind(':');
+  if (colon == std::string::npos || colon == 0 || colon + 1 == name.size()) return {name, ""};
+  const bool is_id = name.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_-", colon + 1) == std::string::npos;
+  return is_id ? std::pair(name.substr(0, colon), name.substr(colon + 1)) : std::pair(name, std::string());
+}
 
 ComponentNames read_component_names(const Settings& settings) {
   ComponentNames names;
@@ -189,15 +188,14 @@ ComponentNames read_component_names(const Settings& settings) {
   names.strategy = read_text(settings, "run", "strategy");
   names.model_module = read_text(settings, "model", "module");
   names.data_module = read_text(settings, "data", "module");
-  const size_t colon = component_colon(names.plugin);
-  if (colon == std::string::npos) return names;
-  const std::string component = names.plugin.substr(colon + 1);
+  const auto [library, component] = split_plugin_name(names.plugin);
+  if (component.empty()) return names;
   if (!names.strategy.empty() && names.strategy != component) {
     throw Error(ExitCode::kUsage, given_text(settings, "run.strategy") + " = " + quoted(names.strategy) +
                                       " contradicts " + given_text(settings, "run.plugin") + " = " +
                                       quoted(names.plugin));
   }
-  names.plugin.erase(colon);
+  names.plugin = library;
   names.strategy = component;
   return names;
 }

@@ -3,6 +3,7 @@
 
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/option_set.hpp"
@@ -31,6 +32,9 @@ struct ExtraKeys {
 void check_settings(const Settings& settings, std::span<const ExtraKeys> extra);
 // The same before any plugin is loaded: passes over the keys that only a plugin can judge.
 void check_host_settings(const Settings& settings);
+
+// "libzero.so:zero": a library and, behind a colon, a component of it; without one the second is empty.
+std::pair<std::string, std::string> split_plugin_name(const std::string& name);
 
 // What must be known before the plugins, and with them all other keys, are: read without looking at anything else.
 struct ComponentNames {

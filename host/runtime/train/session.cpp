@@ -123,8 +123,7 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   prepare_model();
   driver = std::make_unique<StepDriver>(*device, *strategy, *strategy_services, *model, *view);
   strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
-  shards = std::make_unique<ShardState>(*strategy, *view, *device, *world.control);
-  shards->initialize(*model, run_.seed);
+  ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
   strategy->call("state_loaded", &esp_strategy_v1::state_loaded);
   device->sync(device->compute());
 }
@@ -137,7 +136,8 @@ void Session::abandon(std::exception_ptr failure) noexcept { device->fail(std::m
 
 void Session::throw_if_stopped() const {
   if (job.stop != nullptr && *job.stop != 0) {
-    throw Error(ExitCode::kInterrupted, "stopped on request (signal " + std::to_string(static_cast<int>(*job.stop)) + ")");
+    throw Error(ExitCode::kInterrupted,
+                "stopped on request (signal " + std::to_string(static_cast<int>(*job.stop)) + ")");
   }
 }
 
@@ -359,8 +359,9 @@ MemoryReport Session::memory_report() {
 
 void Session::save_model() {
   device->sync(device->compute());
+  ShardState shards(*strategy, *view, *device, *world.control);
   std::vector<std::vector<float>> values;
-  for (const esp_param& param : view->params()) values.push_back(shards->gather(param.id));
+  for (const esp_param& param : view->params()) values.push_back(shards.gather(param.id));
   if (world.control->rank() == 0) write_model_folder(*model, values, job.model_folder, job.model_dtype);
   world.control->barrier();
 }

@@ -55,7 +55,6 @@ class Session {
   std::unique_ptr<LossMeter> losses;
   std::unique_ptr<InputPipeline> inputs;
   std::unique_ptr<StepDriver> driver;
-  std::unique_ptr<ShardState> shards;
 
  private:
   bool training() const { return job.task == Task::kTrain; }

@@ -7,7 +7,7 @@
 namespace esp::runtime {
 namespace {
 
-constexpr uint64_t kStageElements = uint64_t{1} << 20;
+constexpr uint64_t kStageElements = uint64_t{1} << 16;  // staging counts towards the run's memory: kept small
 
 struct Extent {
   uint32_t param;

@@ -20,6 +20,7 @@ struct Shard {
   bool replicated = false;
 };
 
+// Made when state is filled or read, and gone while training.
 class ShardState {
  public:
   // Asks the strategy, and checks over all ranks that slot "param" covers every element exactly once (REPLICATED: on
