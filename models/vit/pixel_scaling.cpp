@@ -45,11 +45,18 @@ void refuse_other_preparation(const Json& json, const std::string& origin) {
     fail(ESP_E_UNSUPPORTED, origin, ": resample is ", shown(json.at("resample").dump()),
          "; images are resized bilinearly here (2)");
   }
-  if (!given(json, "size") || !json.at("size").is_object()) return;
+}
+
+// Older files have one number, newer ones height and width.
+int64_t read_side(const Json& json, const std::string& origin) {
+  if (!given(json, "size")) return 0;
   const Json& size = json.at("size");
-  if (!size.contains("height") || !size.contains("width") || size.at("height") != size.at("width")) {
+  if (size.is_number_integer()) return size.get<int64_t>();
+  if (!size.is_object() || !size.contains("height") || !size.contains("width") ||
+      !size.at("height").is_number_integer() || size.at("height") != size.at("width")) {
     fail(ESP_E_UNSUPPORTED, origin, ": size is ", shown(size.dump()), "; images become squares here, aspect ignored");
   }
+  return size.at("height").get<int64_t>();
 }
 
 }  // namespace
@@ -58,6 +65,7 @@ PixelScaling scaling_from_json(const Json& json, const std::string& path) {
   const std::string origin = shown(path);
   refuse_other_preparation(json, origin);
   PixelScaling scaling;
+  scaling.side = read_side(json, origin);
   if (given(json, "rescale_factor")) {
     if (!json.at("rescale_factor").is_number()) fail(ESP_E_DATA, origin, ": rescale_factor is not a number");
     scaling.factor = json.at("rescale_factor").get<double>();

@@ -13,6 +13,7 @@ struct PixelScaling {
   double factor = 1.0 / 255.0;
   std::array<double, 3> mean = {0.5, 0.5, 0.5};
   std::array<double, 3> std = {0.5, 0.5, 0.5};
+  int64_t side = 0;  // pixels that the file says images are resized to; 0: it does not say
 };
 
 // Out of a parsed preprocessor_config.json. Throws Failure (ESP_E_UNSUPPORTED) naming settings that images are not

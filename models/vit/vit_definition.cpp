@@ -12,23 +12,22 @@ namespace esp::vit {
 
 ViTDefinition::ViTDefinition(const ViTOptions& options, const std::vector<std::string>& data_classes,
                              const std::string& default_size) {
-  std::vector<std::string> known;  // classes of the weights
+  ViTConfig stored;  // the weights' own sizes and classes
   if (options.weights.empty()) {
     config_ = config_from_options(options, default_size);
   } else {
     files_ = std::make_unique<WeightFiles>(options.weights);
-    const ViTConfig weights = weights_config(options);
-    config_ = config_from_weights(options, weights);
-    known = weights.labels;
-    read_processor();
+    stored = weights_config(options);
+    config_ = config_from_weights(options, stored);
+    read_processor(stored.image_size);
   }
-  config_.labels = resolve_labels(options.num_labels, data_classes, known);
+  config_.labels = resolve_labels(options.num_labels, data_classes, stored.labels);
   check_config(config_, "model");
   parameters_ = std::make_unique<ViTParameters>(config_);
   if (files_ == nullptr) return;
-  checkpoint_ = std::make_unique<Checkpoint>(*files_, config_, *parameters_);
+  checkpoint_ = std::make_unique<Checkpoint>(*files_, stored, config_, *parameters_);
   notes_.insert(notes_.end(), checkpoint_->notes().begin(), checkpoint_->notes().end());
-  if (checkpoint_->has(parameters_->head().classifier.weight)) note_other_classes(data_classes, known);
+  if (checkpoint_->has(parameters_->head().classifier.weight)) note_other_classes(data_classes, stored.labels);
 }
 
 ViTConfig ViTDefinition::weights_config(const ViTOptions& options) const {
@@ -36,9 +35,14 @@ ViTConfig ViTDefinition::weights_config(const ViTOptions& options) const {
   return config_from_json(read_object(files_->config_path()), files_->config_path());
 }
 
-void ViTDefinition::read_processor() {
+void ViTDefinition::read_processor(int64_t stored_image_size) {
   if (files_->processor_path().empty()) return;
   scaling_ = scaling_from_json(read_object(files_->processor_path()), files_->processor_path());
+  if (scaling_.side != 0 && scaling_.side != stored_image_size && scaling_.side != config_.image_size) {
+    notes_.push_back("preprocessor_config.json says images of " + std::to_string(scaling_.side) + " px, config.json " +
+                     std::to_string(stored_image_size) + "; images are resized to " +
+                     std::to_string(config_.image_size));
+  }
 }
 
 // Heads know classes by number: other names, or another order, mean that its answers are not what they seem.

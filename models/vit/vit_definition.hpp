@@ -35,7 +35,7 @@ class ViTDefinition {
 
  private:
   ViTConfig weights_config(const ViTOptions& options) const;
-  void read_processor();
+  void read_processor(int64_t stored_image_size);
   void note_other_classes(const std::vector<std::string>& data, const std::vector<std::string>& weights);
 
   ViTConfig config_;

@@ -101,7 +101,7 @@ void ViTModel::check_inputs(Slice<const esp_tensor* const> inputs) const {
 
 void ViTModel::forward_unit(const esp_step& step, uint32_t unit) { executor_->forward_unit(step, unit); }
 
-void ViTModel::loss(const esp_step& step) { executor_->TorchModel::loss(step); }
+void ViTModel::loss(const esp_step& step) { executor_->loss(step); }
 
 void ViTModel::backward_unit(const esp_step& step, uint32_t unit) { executor_->backward_unit(step, unit); }
 

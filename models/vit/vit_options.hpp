@@ -62,7 +62,7 @@ struct ViTOptions {
         option("executor", &O::executor)
             .choices({"auto", "reference"})
             .sweepable()
-            .doc("what computes; reference: LibTorch with autograd, on any device"));
+            .doc("what computes; reference: LibTorch with autograd"));
   }
 };
 

@@ -14,6 +14,7 @@
 namespace esp::vit {
 namespace {
 
+constexpr char kHex[] = "0123456789abcdef";
 constexpr size_t kShownBytes = 160;
 constexpr size_t kPieceBytes = size_t{64} << 20;
 
@@ -25,7 +26,6 @@ std::string folder_of(const std::string& path) {
 }  // namespace
 
 std::string shown(std::string_view text) {
-  static constexpr char kHex[] = "0123456789abcdef";
   std::string out;
   for (const char c : text) {
     // Cut between two characters of UTF-8, not inside one.

@@ -12,6 +12,12 @@
 namespace esp::vit {
 namespace {
 
+// Bytes of an element.
+constexpr std::pair<std::string_view, uint64_t> kDtypes[] = {
+    {"BOOL", 1},    {"U8", 1},      {"I8", 1},      {"I16", 2},         {"U16", 2},        {"F16", 2}, {"BF16", 2},
+    {"I32", 4},     {"U32", 4},     {"F32", 4},     {"F64", 8},         {"I64", 8},        {"U64", 8}, {"C64", 8},
+    {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}};
+
 // Fills a header while the text is read, so that no tree of it is ever in memory.
 class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
  public:
@@ -161,11 +167,7 @@ void check_coverage(const std::vector<TensorEntry>& tensors, uint64_t data_bytes
 }  // namespace
 
 uint64_t dtype_bytes(std::string_view dtype) {
-  static constexpr std::pair<std::string_view, uint64_t> kKnown[] = {
-      {"BOOL", 1},    {"U8", 1},      {"I8", 1},      {"I16", 2},         {"U16", 2},        {"F16", 2}, {"BF16", 2},
-      {"I32", 4},     {"U32", 4},     {"F32", 4},     {"F64", 8},         {"I64", 8},        {"U64", 8}, {"C64", 8},
-      {"F8_E4M3", 1}, {"F8_E5M2", 1}, {"F8_E8M0", 1}, {"F8_E4M3FNUZ", 1}, {"F8_E5M2FNUZ", 1}};
-  for (const auto& [name, bytes] : kKnown) {
+  for (const auto& [name, bytes] : kDtypes) {
     if (name == dtype) return bytes;
   }
   return 0;

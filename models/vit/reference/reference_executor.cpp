@@ -13,7 +13,7 @@ at::Tensor ReferenceExecutor::forward(uint32_t unit, const at::Tensor& input, co
   return unit + 1 == parameters_.n_units() ? head(input) : block(parameters_.block(unit - 1), input);
 }
 
-at::Tensor ReferenceExecutor::loss(const esp_step& step, const at::Tensor& logits, const Inputs& inputs) {
+at::Tensor ReferenceExecutor::loss_gradient(const esp_step& step, const at::Tensor& logits, const Inputs& inputs) {
   return cross_entropy(run(), step, logits, inputs.at(kLabel));
 }
 

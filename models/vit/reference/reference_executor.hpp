@@ -22,7 +22,7 @@ class ReferenceExecutor : public TorchModel {
 
  protected:
   at::Tensor forward(uint32_t unit, const at::Tensor& input, const Inputs& inputs) override;
-  at::Tensor loss(const esp_step& step, const at::Tensor& logits, const Inputs& inputs) override;
+  at::Tensor loss_gradient(const esp_step& step, const at::Tensor& logits, const Inputs& inputs) override;
   bool recomputes(uint32_t level, uint32_t unit) const override;
 
  private:

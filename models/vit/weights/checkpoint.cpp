@@ -53,12 +53,13 @@ int64_t square_root(uint64_t n) {
 
 }  // namespace
 
-Checkpoint::Checkpoint(const WeightFiles& files, const ViTConfig& config, const ViTParameters& parameters)
+Checkpoint::Checkpoint(const WeightFiles& files, const ViTConfig& stored, const ViTConfig& config,
+                       const ViTParameters& parameters)
     : sources_(parameters.all().size()), position_(parameters.embedding().position) {
   match(files, parameters);
   check_dtypes(files);
   drop_other_head(config, parameters);
-  resize_positions(files, config, parameters);
+  resize_positions(files, stored, config);
   check_shapes(files, parameters);
 }
 
@@ -119,24 +120,22 @@ void Checkpoint::drop_other_head(const ViTConfig& config, const ViTParameters& p
   weight = bias = StoredTensor();
 }
 
-void Checkpoint::resize_positions(const WeightFiles& files, const ViTConfig& config, const ViTParameters& parameters) {
-  const StoredTensor& source = sources_[position_];
-  const std::vector<uint64_t>& shape = source.entry->shape;
+void Checkpoint::resize_positions(const WeightFiles& files, const ViTConfig& stored, const ViTConfig& config) {
+  if (stored.grid() == config.grid()) return;
+  const TensorEntry& entry = *sources_[position_].entry;
   const auto hidden = static_cast<uint64_t>(config.hidden_size);
-  if (shape.size() != 3 || shape[0] != 1 || shape[2] != hidden || shape[1] < 2) return;  // check_shapes names it
-  if (shape[1] == static_cast<uint64_t>(config.tokens())) return;
-  const int64_t old_side = square_root(shape[1] - 1);
-  if (old_side < 0) {
-    fail(ESP_E_DATA, shown(files.origin()), ": ", shown(source.entry->name), " has ", shape[1],
-         " positions, which is not a class token and a square of patches");
+  const std::vector<uint64_t> wanted = {1, static_cast<uint64_t>(stored.tokens()), hidden};
+  if (entry.shape != wanted) {
+    fail(ESP_E_DATA, shown(files.origin()), ": ", shown(entry.name), " is ", shape_text(entry.shape), ", should be ",
+         shape_text(wanted));
   }
-  std::vector<float> values(source.entry->numel);
-  source.file->read_floats(*source.entry, 0, values.size(), values.data());
+  std::vector<float> values(entry.numel);
+  sources_[position_].file->read_floats(entry, 0, values.size(), values.data());
   resized_positions_.assign(values.begin(), values.begin() + config.hidden_size);  // the class token's stays
-  const auto grid = resize_grid(values.data() + hidden, old_side, config.grid(), config.hidden_size);
+  const auto grid = resize_grid(values.data() + hidden, stored.grid(), config.grid(), config.hidden_size);
   resized_positions_.insert(resized_positions_.end(), grid.begin(), grid.end());
   const auto square = [](int64_t side) { return std::to_string(side) + " x " + std::to_string(side); };
-  notes_.push_back("position embeddings are resized (bicubic) from " + square(old_side) + " to " +
+  notes_.push_back("position embeddings are resized (bicubic) from " + square(stored.grid()) + " to " +
                    square(config.grid()) + " patches");
 }
 

@@ -14,10 +14,12 @@ namespace esp::vit {
 class Checkpoint {
  public:
   // Matches files with parameters. Accepted: transformers' ViTForImageClassification, and ViTModel (no "vit." in front;
-  // its pooler is left out, the head starts from scratch). A head of another size starts from scratch, a position grid
-  // of another size is resized; `notes` says so. Throws Failure (ESP_E_DATA) naming the first tensors that are missing,
-  // too many, of another shape or of a dtype that is not read. `files` must outlive this.
-  Checkpoint(const WeightFiles& files, const ViTConfig& config, const ViTParameters& parameters);
+  // its pooler is left out, the head starts from scratch). A head of another size starts from scratch; the position
+  // grid, which must be that of the weights' own config (`stored`), is resized to that of `config`; `notes` says so.
+  // Throws Failure (ESP_E_DATA) naming the first tensors that are missing, too many, of another shape or of a dtype
+  // that is not read. `files` must outlive this.
+  Checkpoint(const WeightFiles& files, const ViTConfig& stored, const ViTConfig& config,
+             const ViTParameters& parameters);
 
   const std::vector<std::string>& notes() const { return notes_; }
 
@@ -31,7 +33,7 @@ class Checkpoint {
   void check_shapes(const WeightFiles& files, const ViTParameters& parameters);
   void check_dtypes(const WeightFiles& files) const;
   void drop_other_head(const ViTConfig& config, const ViTParameters& parameters);
-  void resize_positions(const WeightFiles& files, const ViTConfig& config, const ViTParameters& parameters);
+  void resize_positions(const WeightFiles& files, const ViTConfig& stored, const ViTConfig& config);
 
   std::vector<StoredTensor> sources_;  // [n_params]
   std::vector<std::string> notes_;

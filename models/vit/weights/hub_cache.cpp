@@ -44,7 +44,7 @@ bool is_hub_id(const std::string& text) {
 }
 
 std::string hub_cache_root() {
-  if (const std::string root = environment("HF_HUB_CACHE"); !root.empty()) return root;
+  if (std::string root = environment("HF_HUB_CACHE"); !root.empty()) return root;
   if (const std::string home = environment("HF_HOME"); !home.empty()) return home + "/hub";
   if (const std::string cache = environment("XDG_CACHE_HOME"); !cache.empty()) return cache + "/huggingface/hub";
   return environment("HOME") + "/.cache/huggingface/hub";

@@ -39,7 +39,7 @@ std::string located(const std::string& weights) {
   std::error_code none;
   if (fs::exists(weights, none)) return weights;
   if (!is_hub_id(weights)) fail(ESP_E_IO, "weights: there is no file or folder ", shown(weights));
-  const std::string snapshot = find_in_hub_cache(weights);
+  std::string snapshot = find_in_hub_cache(weights);
   if (!snapshot.empty()) return snapshot;
   const size_t at = weights.find('@');
   const std::string revision = at == std::string::npos ? "" : " --revision " + weights.substr(at + 1);

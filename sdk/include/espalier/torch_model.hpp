@@ -4,7 +4,7 @@
 //
 //   class MyModel : public esp::TorchModel {
 //     at::Tensor forward(uint32_t unit, const at::Tensor& input, const Inputs& inputs) override;
-//     at::Tensor loss(const esp_step& step, const at::Tensor& output, const Inputs& inputs) override;
+//     at::Tensor loss_gradient(const esp_step& step, const at::Tensor& output, const Inputs& inputs) override;
 //   };
 //
 // Runs on CPU and CUDA devices; all work goes to LibTorch's current stream. Needs exactly the LibTorch it was built
@@ -209,7 +209,7 @@ class TorchModel {
     const c10::DebugInfoGuard metered(c10::DebugInfoKind::PROFILER_STATE, meter_);
     const at::NoGradGuard no_grad;
     Micro& micro = micro_of(step);
-    micro.flow = loss(step, micro.flow.detach(), micro.inputs);
+    micro.flow = loss_gradient(step, micro.flow.detach(), micro.inputs);
     if ((step.flags & ESP_STEP_EVAL) != 0) micro = Micro(desc_.n_units);
   }
 
@@ -235,8 +235,9 @@ class TorchModel {
   }
 
   void memory_stats(uint64_t* by_tag) const {
-    by_tag[ESP_TAG_ACTIVATION] += meter_->kept();
-    by_tag[ESP_TAG_WORKSPACE] += meter_->peak() - meter_->kept();
+    std::fill(by_tag, by_tag + ESP_N_TAGS, uint64_t{0});
+    by_tag[ESP_TAG_ACTIVATION] = meter_->kept();
+    by_tag[ESP_TAG_WORKSPACE] = meter_->peak() - meter_->kept();
   }
 
   // The lowest unit that reads a trainable parameter; n_units when there is none. No backward runs below it.
@@ -255,7 +256,7 @@ class TorchModel {
   virtual at::Tensor forward(uint32_t unit, const at::Tensor& input, const Inputs& inputs) = 0;
   // Adds to the run's metrics and returns the gradient of the last unit's output, scaled by *loss_seed; what it returns
   // in evaluation is ignored. Called without gradient mode.
-  virtual at::Tensor loss(const esp_step& step, const at::Tensor& output, const Inputs& inputs) = 0;
+  virtual at::Tensor loss_gradient(const esp_step& step, const at::Tensor& output, const Inputs& inputs) = 0;
   // Whether a unit runs again in backward instead of keeping its graph, at a level of esp_model_desc.recompute.
   virtual bool recomputes(uint32_t level, uint32_t unit) const { return level != 0; }
 
@@ -302,6 +303,7 @@ class TorchModel {
   std::vector<at::Tensor> gradients_of(uint32_t unit, Saved& saved, const Inputs& inputs,
                                        const std::vector<uint32_t>& wanted, const at::Tensor& flow) {
     std::vector<at::Tensor> leaves;
+    leaves.reserve(wanted.size() + 1);
     for (const uint32_t id : wanted) leaves.push_back(params_[id].tensor());
     if (unit > first_trainable_) leaves.push_back(saved.input);
     if (leaves.empty()) return {};

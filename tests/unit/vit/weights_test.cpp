@@ -221,6 +221,23 @@ TEST_F(Weights, OtherShapesAreNamed) {
   EXPECT_TRUE(mentions(failure(), "intermediate.dense.weight is [48, 32], should be [64, 32]")) << failure();
 }
 
+TEST_F(Weights, PositionsThatBelieTheirConfigAreRefused) {
+  edit_config(folder_, [](nlohmann::json& json) { json["image_size"] = 64; });
+  EXPECT_TRUE(mentions(failure(), "position_embeddings is [1, 17, 32], should be [1, 65, 32]")) << failure();
+  ViTOptions options = options_of(folder_);
+  options.image_size = 32;
+  EXPECT_TRUE(mentions(failure(options), "position_embeddings is [1, 17, 32], should be [1, 65, 32]"));
+}
+
+TEST_F(Weights, AProcessorOfAnotherSizeIsNoted) {
+  nlohmann::json json = read_object(folder_ + "/preprocessor_config.json");
+  json["size"] = 64;
+  write_file(folder_ + "/preprocessor_config.json", json.dump());
+  const ViTDefinition definition(options_of(folder_), kBeans, "tiny");
+  ASSERT_EQ(definition.notes().size(), 1u);
+  EXPECT_TRUE(mentions(definition.notes()[0], "64 px, config.json 32; images are resized to 32"));
+}
+
 TEST_F(Weights, UnreadDtypesAreNamed) {
   std::string bytes = read_file(folder_ + "/model.safetensors");
   for (size_t at = 0; (at = bytes.find("\"F32\"", at)) != std::string::npos;) bytes.replace(at, 5, "\"I32\"");
