@@ -73,7 +73,7 @@ std::vector<BadInput> file_cases() {
 std::vector<BadInput> bad_config_cases() {
   std::vector<BadInput> cases = file_cases();
   const std::vector<BadInput> more = {
-      typed("UnknownCommand", {"trian"}, {"trian", "run"}),
+      typed("UnknownCommand", {"trian"}, {"trian"}),
       typed("NoPlugin", {"run"}, {"--plugin"}),
       flags("UnknownFlag", {"--train.batchsize=4"}, {"--train.batchsize", "batch_size"}),
       flags("UnknownFlagWithoutTable", {"--plugn=libddp.so"}, {"--plugn", "plugin"}),

@@ -81,7 +81,7 @@ std::vector<BadInput> bad_data_cases() {
       archive("ArchiveThatIsEmpty", ""),
       archive("ArchiveWithoutEnd", std::string("PK\x03\x04", 4) + std::string(500, '\0')),
       {"EvaluationOfASplitThatIsMissing",
-       2,
+       4,
        {"tset", "test"},
        [](const Scratch& scratch) {
          return std::vector<std::string>{"eval", "--data.path=" + copy_images(scratch), "--data.split=tset",

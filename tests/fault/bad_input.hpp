@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <map>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,8 @@ struct BadInput {
   std::map<std::string, std::string> environment = {};
   bool one_error = true;  // else: one line for each error
 };
+
+inline void PrintTo(const BadInput& bad, std::ostream* out) { *out << bad.name; }
 
 // A run that works: add one wrong flag to it. Stored weights and images, one step, two samples.
 std::vector<std::string> good_run(const Scratch& scratch, const std::vector<std::string>& more);

@@ -23,7 +23,7 @@ std::vector<BadInput> folder_cases() {
          return good_run(scratch, {});
        }},
       {"OutputUnderAFile",
-       6,
+       2,
        {"file/out"},
        [](const Scratch& scratch) {
          scratch.write("file", "in the way");

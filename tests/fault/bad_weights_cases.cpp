@@ -11,8 +11,9 @@ namespace {
 namespace fs = std::filesystem;
 using Damage = std::function<void(const fs::path& folder)>;
 
-BadInput weights(const char* name, std::vector<std::string> says, Damage damage) {
-  return {name, 4, std::move(says), [damage](const Scratch& scratch) {
+// Exit code 4: damaged. 2: sound, but nothing that this model computes.
+BadInput weights(const char* name, std::vector<std::string> says, Damage damage, int exit_code = 4) {
+  return {name, exit_code, std::move(says), [damage](const Scratch& scratch) {
             const std::string folder = copy_weights(scratch);
             damage(folder);
             return good_run(scratch, {"--model.weights=" + folder});
@@ -20,12 +21,16 @@ BadInput weights(const char* name, std::vector<std::string> says, Damage damage)
 }
 
 // Rewrites a key of config.json.
-BadInput config(const char* name, std::string key, nlohmann::json value, std::vector<std::string> says) {
-  return weights(name, std::move(says), [key, value](const fs::path& folder) {
-    nlohmann::json content = nlohmann::json::parse(read_file(folder / "config.json"));
-    content[key] = value;
-    write_file(folder / "config.json", content.dump());
-  });
+BadInput config(const char* name, std::string key, nlohmann::json value, std::vector<std::string> says,
+                int exit_code = 4) {
+  return weights(
+      name, std::move(says),
+      [key, value](const fs::path& folder) {
+        nlohmann::json content = nlohmann::json::parse(read_file(folder / "config.json"));
+        content[key] = value;
+        write_file(folder / "config.json", content.dump());
+      },
+      exit_code);
 }
 
 std::string length_bytes(uint64_t length) {
@@ -36,7 +41,6 @@ std::string length_bytes(uint64_t length) {
 
 // Rewrites the header of the safetensors file; tensors' bytes stay.
 BadInput header(const char* name, std::vector<std::string> says, std::function<void(std::string&)> change) {
-  says.push_back("model.safetensors");
   return weights(name, std::move(says), [change](const fs::path& folder) {
     const std::string bytes = read_file(folder / "model.safetensors");
     uint64_t length = 0;
@@ -70,22 +74,25 @@ std::vector<BadInput> folder_cases() {
       weights("WeightsWithoutConfig", {"config.json"}, [](const fs::path& p) { fs::remove(p / "config.json"); }),
       weights("WeightsWithoutTensors", {"model.safetensors"},
               [](const fs::path& p) { fs::remove(p / "model.safetensors"); }),
-      weights("WeightsAsPickle", {"pytorch_model.bin", "safetensors"},
-              [](const fs::path& p) { fs::rename(p / "model.safetensors", p / "pytorch_model.bin"); }),
+      weights(
+          "WeightsAsPickle", {"pytorch_model.bin", "safetensors"},
+          [](const fs::path& p) { fs::rename(p / "model.safetensors", p / "pytorch_model.bin"); }, 2),
       weights("WeightsWithBrokenConfig", {"config.json"},
               [](const fs::path& p) { write_file(p / "config.json", "{\"a\": "); }),
       weights("WeightsWithBrokenProcessor", {"preprocessor_config.json"},
               [](const fs::path& p) { write_file(p / "preprocessor_config.json", "[1, 2"); }),
-      weights("WeightsWithOtherResample", {"preprocessor_config.json", "resample"},
-              [](const fs::path& p) {
-                nlohmann::json content = nlohmann::json::parse(read_file(p / "preprocessor_config.json"));
-                content["resample"] = 3;
-                write_file(p / "preprocessor_config.json", content.dump());
-              }),
-      config("WeightsOfAnotherKind", "model_type", "swin", {"config.json", "swin"}),
-      config("WeightsWithOtherActivation", "hidden_act", "relu", {"hidden_act", "relu"}),
-      config("HeadsThatDoNotDivide", "num_attention_heads", 7, {"num_attention_heads", "7", "48"}),
-      config("PatchThatDoesNotDivide", "patch_size", 7, {"patch_size", "7", "32"}),
+      weights(
+          "WeightsWithOtherResample", {"preprocessor_config.json", "resample"},
+          [](const fs::path& p) {
+            nlohmann::json content = nlohmann::json::parse(read_file(p / "preprocessor_config.json"));
+            content["resample"] = 3;
+            write_file(p / "preprocessor_config.json", content.dump());
+          },
+          2),
+      config("WeightsOfAnotherKind", "model_type", "swin", {"config.json", "swin"}, 2),
+      config("WeightsWithOtherActivation", "hidden_act", "relu", {"hidden_act", "relu"}, 2),
+      config("HeadsThatDoNotDivide", "num_attention_heads", 7, {"num_attention_heads", "7", "48"}, 2),
+      config("PatchThatDoesNotDivide", "patch_size", 7, {"patch_size", "7", "32"}, 2),
       config("TextForHiddenSize", "hidden_size", "wide", {"config.json", "hidden_size"}),
       config("NegativeHiddenSize", "hidden_size", -48, {"config.json", "hidden_size", "-48"}),
       config("HugeHiddenSize", "hidden_size", 4000000000000, {"hidden_size"}),
@@ -110,16 +117,16 @@ std::vector<BadInput> tensor_cases() {
               }),
       header("HeaderThatIsNoJson", {}, [](std::string& text) { text[0] = '<'; }),
       header("TensorOfUnknownType", {"F33"}, [](std::string& text) { replace(text, "\"F32\"", "\"F33\""); }),
-      header("TensorThatIsMissing", {"classifier.weight"},
+      header("TensorOfUnknownName", {"classifier.wight"},
              [](std::string& text) { replace(text, "\"classifier.weight\"", "\"classifier.wight\""); }),
-      header("TensorOfAnotherShape", {"classifier.weight"},
-             [](std::string& text) { replace(text, "\"shape\":[3,48]", "\"shape\":[48,3]"); }),
+      header("TensorOfAnotherShape", {"vit.embeddings.cls_token"},
+             [](std::string& text) { replace(text, "\"shape\":[1,1,48]", "\"shape\":[1,2,24]"); }),
       header("TensorWhoseShapeOverflows", {"classifier.weight"},
              [](std::string& text) { replace(text, "\"shape\":[3,48]", "\"shape\":[4294967296,4294967296]"); }),
       header("TensorsThatOverlap", {kTensor}, [](std::string& text) { move_tensor(text, "0,9216"); }),
-      header("TensorBeyondTheFile", {kTensor},
+      header("TensorBeyondTheFile", {"model.safetensors"},
              [](std::string& text) { move_tensor(text, "99999990784,100000000000"); }),
-      header("TensorWithNegativeOffset", {"offset"}, [](std::string& text) { move_tensor(text, "-9216,0"); }),
+      header("TensorWithNegativeOffset", {kTensor}, [](std::string& text) { move_tensor(text, "-9216,0"); }),
   };
 }
 

@@ -30,6 +30,7 @@ std::vector<std::string> long_run(const Scratch& scratch, int nproc, const std::
                                         "--model.weights=" + data + "small",
                                         "--data.path=" + data + "images",
                                         "--train.max_steps=100000",
+                                        "--train.epochs=100000",
                                         "--train.eval_every=0",
                                         "--train.global_batch_size=4"};
   for (const std::string& flag : more) {

@@ -54,7 +54,9 @@ class Twice : public ::testing::TestWithParam<int> {};
 
 TEST_P(Twice, TheSameRunGivesTheSameBits) {
   const Scratch scratch;
-  const nlohmann::json settings = with(kTraining, {{"train.max_steps", 60}, {"train.accumulation_steps", 2}});
+  const nlohmann::json settings =
+      with(kTraining,
+           {{"train.max_steps", 60}, {"train.accumulation_steps", 2}, {"train.global_batch_size", 4 * GetParam()}});
   expect_equal_bits(train(scratch / "first", "small", settings, GetParam()),
                     train(scratch / "second", "small", settings, GetParam()));
 }

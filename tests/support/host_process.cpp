@@ -87,7 +87,8 @@ std::vector<std::string> Outcome::error_lines() const {
   std::vector<std::string> lines;
   std::istringstream text(err);
   for (std::string line; std::getline(text, line);) {
-    if (!line.empty()) lines.push_back(line);
+    const bool progress = line.starts_with("step ") || line.starts_with("evaluating ");
+    if (!line.empty() && !progress) lines.push_back(line);
   }
   return lines;
 }

@@ -21,6 +21,7 @@ struct Outcome {
 
   // For messages of failed checks: everything there is to know.
   std::string describe() const;
+  // Lines of stderr without those of the progress bar.
   std::vector<std::string> error_lines() const;
 };
 
