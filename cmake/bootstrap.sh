@@ -8,7 +8,7 @@ readonly torch_version=2.11.0
 readonly cache="${XDG_CACHE_HOME:-$HOME/.cache}/espalier"
 readonly here="$(cd "$(dirname "$0")" && pwd)"
 readonly build_packages="g++ cmake ninja-build ccache python3 python3-pip libboost-dev libboost-program-options-dev \
-  libtomlplusplus-dev nlohmann-json3-dev libturbojpeg0-dev libzip-dev zlib1g-dev"
+  libtomlplusplus-dev nlohmann-json3-dev libjpeg62-turbo-dev zlib1g-dev"
 readonly test_packages="libgtest-dev clang clang-format clang-tidy binutils"
 
 fail() { echo "setup: $*" >&2; exit 1; }

@@ -27,7 +27,7 @@ endfunction()
 
 check(${STAGE}/bin/host "libboost_program_options" libboost_program_options)
 check(${STAGE}/lib/libespalier_runtime.so "libtorch_cpu\\.so|libc10\\.so" libtorch_cpu libc10)
-check(${STAGE}/lib/espalier/libvit.so "libtorch_cpu\\.so|libc10\\.so|libturbojpeg\\.so|libjpeg\\.so|libzip\\.so|libz\\.so" libtorch_cpu libc10)
+check(${STAGE}/lib/espalier/libvit.so "libtorch_cpu\\.so|libc10\\.so|libjpeg\\.so|libz\\.so" libtorch_cpu libc10)
 check(${STAGE}/lib/espalier/libddp.so "nothing-else")
 
 if(failures)
