@@ -5,6 +5,7 @@
 #include <c10/util/Logging.h>
 
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <future>
 #include <memory>
@@ -97,6 +98,13 @@ void quiet_c10d() {
   if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = c10::GLOG_FATAL;
 }
 
+// Gloo and the store write to sockets without MSG_NOSIGNAL: a peer that goes away must be an error, not this rank's
+// death.
+void ignore_broken_pipes() {
+  struct sigaction now {};
+  if (sigaction(SIGPIPE, nullptr, &now) == 0 && now.sa_handler == SIG_DFL) std::signal(SIGPIPE, SIG_IGN);
+}
+
 std::string text_of(const std::exception& failure) {
   const auto* torch_failure = dynamic_cast<const c10::Error*>(&failure);
   return torch_failure != nullptr ? torch_failure->what_without_backtrace() : failure.what();
@@ -153,6 +161,7 @@ c10::intrusive_ptr<c10d::Store> open_store(const RankFacts& facts, std::chrono::
 
 std::shared_ptr<GlooStore> GlooStore::open(const RankFacts& facts, double timeout_s) {
   quiet_c10d();
+  ignore_broken_pipes();
   const std::chrono::milliseconds timeout(static_cast<int64_t>(timeout_s * 1000));
   auto store = open_store(facts, timeout);
   try {

@@ -17,7 +17,7 @@ struct World {
 };
 
 // Blocks until all ranks are there; one rank needs no network. Throws Error(kPeerLost) when a rank does not come within
-// the timeout, Error(kResource) when the port is taken.
+// the timeout, Error(kResource) when the port is taken. With more than one rank SIGPIPE is ignored from here on.
 World connect(const RankFacts& facts, double timeout_s, Device& device);
 
 }  // namespace esp::runtime

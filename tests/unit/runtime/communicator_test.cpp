@@ -1,6 +1,7 @@
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
 
+#include <cerrno>
 #include <chrono>
 #include <cmath>
 #include <utility>
@@ -266,9 +267,16 @@ TEST_P(Ranks, TheNormOfShardedGradientsIsThatOfTheWhole) {
 }
 
 TEST(TwoRanks, ALostPeerEndsTheCollectiveAndIsNamed) {
-  run_ranks(2, [](const RankFacts& facts) {
+  int met[2];
+  ASSERT_EQ(pipe(met), 0);
+  run_ranks(2, [&](const RankFacts& facts) {
     Peer me(facts);
-    if (facts.rank == 1) _exit(0);
+    char byte = 0;
+    if (facts.rank == 1) {
+      ASSERT_EQ(read(met[0], &byte, 1), 1);  // rank 0 has met it
+      _exit(0);
+    }
+    ASSERT_EQ(write(met[1], &byte, 1), 1);
     auto x = me.array<float>(8);
     me.all().all_reduce(x.data(), x.data(), 8, ESP_F32, ESP_SUM, me.compute());
     const Caught lost = caught([&] { me.sync(); });
@@ -276,6 +284,18 @@ TEST(TwoRanks, ALostPeerEndsTheCollectiveAndIsNamed) {
     EXPECT_NE(lost.text.find("rank 0: all_reduce #0 of 8 F32 elements"), std::string::npos) << lost.text;
     EXPECT_EQ(lost.text.find('\n'), std::string::npos) << lost.text;
     EXPECT_EQ(caught([&] { me.world.control->barrier(); }).code, ExitCode::kPeerLost);
+  });
+}
+
+TEST(TwoRanks, ABrokenPipeDoesNotKillARank) {
+  run_ranks(2, [](const RankFacts& facts) {
+    Peer me(facts);
+    int broken[2];
+    ASSERT_EQ(pipe(broken), 0);
+    close(broken[0]);
+    EXPECT_EQ(write(broken[1], "x", 1), -1);
+    EXPECT_EQ(errno, EPIPE);
+    me.world.control->barrier();
   });
 }
 

@@ -1,4 +1,5 @@
 #include <stdexcept>
+#include <thread>
 
 #include "rig.hpp"
 
@@ -76,6 +77,26 @@ TEST_F(Queues, AnEventRecordedOnTwoStreamsStandsForTheSecond) {
   sync();  // though `first` is stuck
   EXPECT_EQ(seen, 3);
   stuck.open();
+}
+
+TEST_F(Queues, TheEndOfAnEarlierRecordDoesNotSatisfyALaterOne) {
+  auto side = device_->create_stream(ESP_STREAM_DEVICE, 0, "side");
+  auto event = device_->create_event();
+  device_->record(*event, compute());
+  sync();
+  Gate gate;
+  int value = 0, seen = -1;
+  device_->enqueue(compute(), [&] {
+    gate.pass();
+    value = 4;
+  });
+  device_->record(*event, compute());
+  device_->wait(*side, *event);
+  device_->enqueue(*side, [&] { seen = value; });
+  std::thread opener([&] { gate.open(); });
+  device_->sync(*side);
+  opener.join();
+  EXPECT_EQ(seen, 4);
 }
 
 TEST_F(Queues, WaitingForAnEventThatWasNeverRecordedDoesNothing) {
