@@ -33,8 +33,8 @@ struct LossScaling {
     plan.scale_window = loss_scale_window;
     plan.scale_hysteresis = hysteresis;
     if (plan.scale_init < plan.scale_min) {
-      fail(ESP_E_INVALID, "the loss scale would start at ", plan.scale_init, ", below min_loss_scale = ",
-           plan.scale_min, "; raise initial_scale_power or lower min_loss_scale");
+      fail(ESP_E_INVALID, "the loss scale would start at ", plan.scale_init,
+           ", below min_loss_scale = ", plan.scale_min, "; raise initial_scale_power or lower min_loss_scale");
     }
   }
 };

@@ -159,21 +159,13 @@ class Replica {
   uint32_t state_flags() const { return settings_.communicates_state ? ESP_MEM_COMM : 0; }
   void* gradient(uint64_t offset) const { return gradients_.at(offset, compute_t_); }
 
-  // Alignment that suits weights, gradients and all that the optimizer keeps.
-  uint64_t alignment(const esp_update_desc& desc) const {
-    uint64_t smallest = std::min(ESP_DTYPE_BYTES(compute_t_), ESP_DTYPE_BYTES(desc.master));
-    for (uint32_t i = 0; i < desc.n_slots; ++i) {
-      smallest = std::min<uint64_t>(smallest, ESP_DTYPE_BYTES(desc.slots[i]->dtype));
-    }
-    return alignment_of(smallest);
-  }
-
   void prepare_training(const esp_view& view, const std::vector<uint32_t>& params) {
     const esp_update_desc& desc = host_.update.desc();
     update_flags_ = desc.flags;
     const Schedule schedule(view);
     const uint64_t min_elements = settings_.bucket_bytes / ESP_DTYPE_BYTES(compute_t_);
-    trained_ = Layout(view, buckets_by_last_use(view, schedule, params, min_elements), alignment(desc));
+    trained_ = Layout(view, buckets_by_last_use(view, schedule, params, min_elements),
+                      alignment_of(smallest_element(compute_t_, desc)));
     final_at_.assign(view.n_train, kNone);
     for (const Block& block : blocks()) final_at_[block.final_at] = block.index;
 

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdint>
 #include <espalier/failure.hpp>
+#include <map>
+#include <utility>
 #include <vector>
 
 namespace esp {
@@ -72,6 +74,26 @@ inline std::vector<Bucket> buckets_by_last_use(const esp_view& view, const Sched
     }
   }
   return buckets;
+}
+
+// Buckets of the given parameters for strategies that give memory back as soon as it is not needed: parameters of one
+// bucket have the same users, so that one that several units share keeps nothing else alive. In the order in which they
+// become final; those that no unit uses come last, as kNowhere.
+inline std::vector<Bucket> buckets_by_users(const esp_view& view, const Schedule& schedule,
+                                            const std::vector<uint32_t>& params) {
+  std::vector<std::vector<uint32_t>> users(view.n_params);
+  for (uint32_t unit = 0; unit < view.n_units; ++unit) {
+    for (uint32_t i = 0; i < view.units[unit]->n_uses; ++i) users[view.units[unit]->uses[i]].push_back(unit);
+  }
+  std::map<std::pair<uint32_t, std::vector<uint32_t>>, Bucket> buckets;
+  for (uint32_t param : params) {
+    Bucket& bucket = buckets[{schedule.last_use(param), users[param]}];
+    bucket.final_at = schedule.last_use(param);
+    bucket.params.push_back(param);
+  }
+  std::vector<Bucket> out;
+  for (auto& [key, bucket] : buckets) out.push_back(std::move(bucket));
+  return out;
 }
 
 }  // namespace kit

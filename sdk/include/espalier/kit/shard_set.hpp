@@ -2,6 +2,7 @@
 #ifndef ESPALIER_KIT_SHARD_SET_HPP
 #define ESPALIER_KIT_SHARD_SET_HPP
 
+#include <algorithm>
 #include <espalier/host.hpp>
 #include <vector>
 
@@ -14,11 +15,22 @@ inline void* element(void* base, uint64_t i, esp_dtype dtype) {
   return static_cast<char*>(base) + i * ESP_DTYPE_BYTES(dtype);
 }
 
+// The smallest element among weights, gradients and all that the optimizer keeps, in bytes: what layouts are aligned
+// by.
+inline uint64_t smallest_element(esp_dtype compute_t, const esp_update_desc& desc) {
+  uint64_t smallest = std::min(ESP_DTYPE_BYTES(compute_t), ESP_DTYPE_BYTES(desc.master));
+  for (uint32_t i = 0; i < desc.n_slots; ++i) {
+    smallest = std::min<uint64_t>(smallest, ESP_DTYPE_BYTES(desc.slots[i]->dtype));
+  }
+  return smallest;
+}
+
 // Flat arrays of `size` elements as esp_update_desc asks for them. desc lives until destroy, so it is kept.
 class ShardSet {
  public:
   // place: ESP_DEVICE or ESP_PINNED. masters: where the weights already are, in desc.master and owned by the caller;
-  // NULL = the set holds masters of its own. memory_flags: ESP_MEM_ bits.
+  // NULL = the set holds masters of its own. Where they are scattered, give the first of them and do not ask for
+  // master(). memory_flags: ESP_MEM_ bits.
   ShardSet(const Memory& memory, const esp_update_desc& desc, uint64_t size, uint32_t place, void* masters,
            uint32_t memory_flags)
       : desc_(&desc), size_(size), holds_masters_(masters == nullptr), masters_(masters) {

@@ -16,7 +16,11 @@ class StateEmitter {
 
   // Weights and optimizer state of elements [lo, hi) of a parameter, at `at` of the set.
   void owned(uint32_t param, uint64_t lo, uint64_t hi, const ShardSet& set, uint64_t at) const {
-    weights(param, lo, hi, set.master(at), set.master_dtype());
+    owned(param, lo, hi, set.master(at), set, at);
+  }
+  // The same for masters that lie elsewhere than in the set.
+  void owned(uint32_t param, uint64_t lo, uint64_t hi, void* master, const ShardSet& set, uint64_t at) const {
+    weights(param, lo, hi, master, set.master_dtype());
     for (uint32_t slot = 0; slot < set.n_slots(); ++slot) {
       add(param, set.slot_name(slot), lo, hi, set.slot(slot, at), set.slot_dtype(slot));
     }

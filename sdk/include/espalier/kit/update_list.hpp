@@ -20,9 +20,14 @@ class UpdateList {
   // of them. out: the copy that the model computes with, NULL when that is the master.
   void add(uint32_t param, uint64_t offset, uint64_t n, const ShardSet& set, uint64_t at, const void* grad,
            esp_dtype grad_t, void* out, esp_dtype out_t) {
+    add(param, offset, n, set.master(at), set, at, grad, grad_t, out, out_t);
+  }
+  // The same for masters that lie elsewhere than in the set.
+  void add(uint32_t param, uint64_t offset, uint64_t n, void* master, const ShardSet& set, uint64_t at,
+           const void* grad, esp_dtype grad_t, void* out, esp_dtype out_t) {
     Entry& entry = entries_.emplace_back();
     for (uint32_t slot = 0; slot < set.n_slots(); ++slot) entry.slots.push_back(set.slot(slot, at));
-    entry.range = {sizeof(esp_range), param, offset, n, set.master(at), entry.slots.data(), grad, out, grad_t, out_t};
+    entry.range = {sizeof(esp_range), param, offset, n, master, entry.slots.data(), grad, out, grad_t, out_t};
     ranges_.push_back(&entry.range);
   }
 

@@ -1,0 +1,171 @@
+// zero: every rank works on its own samples and owns one part of every block of parameters, whose update it makes.
+// Optimizer state is sharded in every stage, gradients from stage 2 on, parameters in stage 3.
+
+#include <espalier/kit/loss_scaling.hpp>
+#include <espalier/kit/precision.hpp>
+#include <espalier/strategy.hpp>
+#include <memory>
+#include <optional>
+
+#include "gradients.hpp"
+#include "shard_update.hpp"
+#include "sharding.hpp"
+#include "weights.hpp"
+
+namespace {
+
+using esp::kit::Block;
+
+class Zero {
+ public:
+  struct Options : esp::kit::LossScaling {
+    int64_t stage = 1;
+    std::string offload = "none";
+    static auto schema() {
+      return std::tuple_cat(
+          esp::options(esp::option("stage", &Options::stage)
+                           .range(1, 3)
+                           .sweepable()
+                           .doc("what is sharded: 1 optimizer state, 2 gradients too, 3 parameters too"),
+                       esp::option("offload", &Options::offload)
+                           .choices({"none", "optimizer"})
+                           .sweepable()
+                           .doc("optimizer: masters and optimizer state live in host memory, updates run on the CPU")),
+          esp::kit::loss_scaling_options<Options>());
+    }
+  };
+
+  Zero(esp::Host& host, const Options& options)
+      : host_(host), options_(options), sharding_(make_sharding(host, host.comm.data())) {}
+
+  esp_plan plan(const esp_view& view) {
+    const esp_run& run = host_.run();
+    if (trains() && view.n_train == 0) esp::fail(ESP_E_INVALID, "the schedule of a training step is empty");
+    sharding_.compute_t = esp::kit::compute_dtype(run, esp::kit::usual_precision(run));
+    esp_plan plan{};
+    plan.n_passes = 1;
+    plan.compute_t = plan.grad_t = sharding_.compute_t;
+    plan.caps = ESP_CAP_CAPTURE_STEP | ESP_CAP_DETERMINISTIC;
+    plan.caps |= run.device_kind == ESP_CUDA ? ESP_CAP_CUDA : ESP_CAP_CPU;
+    if (!trains()) plan.caps |= ESP_CAP_INFER;
+    options_.write_to(plan);
+    return plan;
+  }
+
+  void prepare(const esp_view& view, const esp::Binder& binder) {
+    lay_out(view);
+    // Alone there is nothing to share, and nothing to gather.
+    const int64_t stage = sharding_.alone() ? 1 : options_.stage;
+    if (stage < 3) {
+      weights_ = std::make_unique<zero::WholeWeights>(sharding_, view, binder);
+    } else {
+      weights_ = std::make_unique<zero::ShardedWeights>(sharding_, view, binder);
+    }
+    if (sharding_.n_trained == 0) return;
+    const esp_stream side = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
+    if (stage < 2) {
+      gradients_ = std::make_unique<zero::WholeGradients>(sharding_, binder, side);
+    } else {
+      gradients_ = std::make_unique<zero::ShardedGradients>(sharding_, binder, side);
+    }
+    update_.emplace(sharding_, *weights_, *gradients_, side, options_.offload == "optimizer");
+  }
+
+  uint32_t variant(uint64_t) noexcept { return weights_->variant(); }
+
+  void begin_step(const esp_step& step) {
+    weights_->begin_step(step);
+    if (gradients_) gradients_->begin_step();
+  }
+
+  void pre_forward(const esp_step& step, uint32_t) { weights_->before(step); }
+
+  void pre_backward(const esp_step& step, uint32_t) {
+    weights_->before(step);
+    if (gradients_) gradients_->open(step);
+  }
+
+  void post_backward(const esp_step& step, uint32_t) {
+    if (!gradients_) return;
+    gradients_->close(step);
+    for (const esp::kit::Window& window : sharding_.windows.closes(step.pos)) {
+      if (window.last) gradient_final(sharding_.layout.blocks()[window.block]);
+    }
+  }
+
+  void end_pass(const esp_step&) {
+    if (!update_) return;
+    for (const Block& block : sharding_.layout.blocks()) {
+      if (sharding_.trained(block) && sharding_.windows.count(block.index) == 0) gradient_final(block);
+    }
+    update_->finish_norm();
+    if (!update_->waits_for_norm()) return;
+    for (const Block& block : sharding_.layout.blocks()) {
+      if (sharding_.trained(block)) update_->apply(block);
+    }
+  }
+
+  void state(const esp::ShardSink& sink) const {
+    const esp::kit::StateEmitter emitter(sink, 0);
+    for (const Block& block : sharding_.layout.blocks()) {
+      if (sharding_.trained(block)) {
+        update_->list_state(emitter, block);
+        continue;
+      }
+      for (const esp::kit::Piece& piece : sharding_.partition.own(block)) {
+        void* data =
+            esp::kit::element(weights_->own(block), piece.at - sharding_.partition.begin(block), sharding_.compute_t);
+        emitter.weights(piece.param, piece.offset, piece.offset + piece.n, data, sharding_.compute_t);
+      }
+    }
+  }
+
+  void state_loaded() {
+    if (update_) update_->masters_loaded();
+    weights_->own_parts_loaded();
+  }
+
+ private:
+  static zero::Sharding make_sharding(const esp::Host& host, const esp::Group& group) {
+    const esp::kit::Partition partition(static_cast<uint64_t>(group.rank), static_cast<uint64_t>(group.size));
+    return {host, group, partition, {}, 0, {}, 0};
+  }
+
+  bool trains() const { return host_.run().mode == ESP_MODE_TRAIN; }
+
+  void lay_out(const esp_view& view) {
+    std::vector<uint32_t> moving, fixed;
+    for (uint32_t id = 0; id < view.n_params; ++id) {
+      const bool moves = trains() && (view.params[id]->flags & ESP_PARAM_TRAINABLE) != 0;
+      if (view.params[id]->numel > 0) (moves ? moving : fixed).push_back(id);
+    }
+    const esp::kit::Schedule schedule(view);
+    std::vector<esp::kit::Bucket> buckets = buckets_by_users(view, schedule, moving);
+    sharding_.n_trained = static_cast<uint32_t>(buckets.size());
+    for (esp::kit::Bucket& bucket : buckets_by_users(view, schedule, fixed)) buckets.push_back(std::move(bucket));
+    const uint64_t smallest = moving.empty() ? ESP_DTYPE_BYTES(sharding_.compute_t)
+                                             : esp::kit::smallest_element(sharding_.compute_t, host_.update.desc());
+    sharding_.layout =
+        esp::kit::Layout(view, buckets, esp::kit::alignment_of(smallest), static_cast<uint64_t>(sharding_.group.size));
+    sharding_.windows = esp::kit::Windows(view, sharding_.layout, sharding_.n_trained);
+  }
+
+  void gradient_final(const Block& block) {
+    update_->gradient_final(block);
+    if (!update_->waits_for_norm()) update_->apply(block);
+  }
+
+  const esp::Host& host_;
+  const Options options_;
+  zero::Sharding sharding_;
+  std::unique_ptr<zero::Weights> weights_;
+  std::unique_ptr<zero::Gradients> gradients_;  // absent when nothing is trained
+  std::optional<zero::ShardUpdate> update_;     // likewise
+};
+
+}  // namespace
+
+ESP_PLUGIN("org.espalier.zero", "1.0.0",
+           esp::strategy<Zero>("zero", "optimizer state, gradients and parameters sharded over the ranks",
+                               ESP_CAP_CPU | ESP_CAP_CUDA | ESP_CAP_CAPTURE_STEP | ESP_CAP_DETERMINISTIC |
+                                   ESP_CAP_INFER));
