@@ -44,7 +44,7 @@ struct RunConfig {
     int32_t workers = 0;               // 0 = run.threads
   } data;
   struct Train {
-    int64_t epochs = 3;
+    int64_t epochs = 0;               // 0 = max_steps decides, or 3
     int64_t max_steps = 0;            // 0 = epochs decide
     int64_t batch_size = 0;           // micro-batch of a rank; 0 = derived
     int64_t global_batch_size = 0;    // 0 = derived

@@ -36,13 +36,13 @@ void read_channels(const Json& json, const char* key, std::array<double, 3>& out
 
 void refuse_other_preparation(const Json& json, const std::string& origin) {
   if (truth(json, "do_center_crop", false, origin)) {
-    fail(ESP_E_UNSUPPORTED, origin, ": do_center_crop is true; images are resized as a whole here, never cropped");
+    fail(ESP_E_DATA, origin, ": do_center_crop is true; images are resized as a whole here, never cropped");
   }
   if (!truth(json, "do_resize", true, origin)) {
-    fail(ESP_E_UNSUPPORTED, origin, ": do_resize is false; images are always resized to image_size here");
+    fail(ESP_E_DATA, origin, ": do_resize is false; images are always resized to image_size here");
   }
   if (given(json, "resample") && json.at("resample") != kBilinear) {
-    fail(ESP_E_UNSUPPORTED, origin, ": resample is ", shown(json.at("resample").dump()),
+    fail(ESP_E_DATA, origin, ": resample is ", shown(json.at("resample").dump()),
          "; images are resized bilinearly here (2)");
   }
 }
@@ -54,7 +54,7 @@ int64_t read_side(const Json& json, const std::string& origin) {
   if (size.is_number_integer()) return size.get<int64_t>();
   if (!size.is_object() || !size.contains("height") || !size.contains("width") ||
       !size.at("height").is_number_integer() || size.at("height") != size.at("width")) {
-    fail(ESP_E_UNSUPPORTED, origin, ": size is ", shown(size.dump()), "; images become squares here, aspect ignored");
+    fail(ESP_E_DATA, origin, ": size is ", shown(size.dump()), "; images become squares here, aspect ignored");
   }
   return size.at("height").get<int64_t>();
 }

@@ -16,7 +16,7 @@ struct PixelScaling {
   int64_t side = 0;  // pixels that the file says images are resized to; 0: it does not say
 };
 
-// Out of a parsed preprocessor_config.json. Throws Failure (ESP_E_UNSUPPORTED) naming settings that images are not
+// Out of a parsed preprocessor_config.json. Throws Failure (ESP_E_DATA) naming settings that images are not
 // prepared with here: crops, resample other than bilinear, sizes that keep the aspect.
 PixelScaling scaling_from_json(const nlohmann::json& json, const std::string& origin);
 

@@ -83,9 +83,7 @@ class Reader {
   bool has(const char* key) const { return json_.contains(key) && !json_.at(key).is_null(); }
   const Json& at(const char* key) const { return json_.at(key); }
 
-  [[noreturn]] void refuse(const char* key, const char* why) const {
-    fail(ESP_E_UNSUPPORTED, origin_, ": ", key, " ", why);
-  }
+  [[noreturn]] void refuse(const char* key, const char* why) const { fail(ESP_E_DATA, origin_, ": ", key, " ", why); }
 
  private:
   const Json& json_;
@@ -156,7 +154,7 @@ ViTConfig config_from_json(const Json& json, const std::string& origin) {
   config.initializer_range = reader.number("initializer_range", config.initializer_range);
   config.qkv_bias = reader.truth("qkv_bias", config.qkv_bias);
   config.labels = read_labels(reader);
-  check_config(config, origin);
+  check_config(config, origin, ESP_E_DATA);
   return config;
 }
 
@@ -182,7 +180,6 @@ std::string config_to_json(const ViTConfig& config, const std::string& dtype) {
   json["problem_type"] = "single_label_classification";
   json["qkv_bias"] = config.qkv_bias;
   json["torch_dtype"] = dtype;
-  json["transformers_version"] = "4.57.1";  // whose keys these are
   for (size_t i = 0; i < config.labels.size(); ++i) {
     json["id2label"][std::to_string(i)] = config.labels[i];
     json["label2id"][config.labels[i]] = i;
@@ -190,30 +187,29 @@ std::string config_to_json(const ViTConfig& config, const std::string& dtype) {
   return json.dump(2) + "\n";
 }
 
-void check_config(const ViTConfig& config, const std::string& origin) {
+void check_config(const ViTConfig& config, const std::string& origin, esp_status status) {
   const std::string name = shown(origin);
   for (const Bounds& bounds : kBounds) {
     const int64_t value = config.*bounds.member;
     if (value < 1 || value > bounds.high) {
-      fail(ESP_E_INVALID, name, ": ", bounds.key, " is ", value, ", it must lie between 1 and ", bounds.high);
+      fail(status, name, ": ", bounds.key, " is ", value, ", it must lie between 1 and ", bounds.high);
     }
   }
   if (config.num_labels() < 1 || config.num_labels() > kMaxLabels) {
-    fail(ESP_E_INVALID, name, ": num_labels is ", config.num_labels(), ", it must lie between 1 and ", kMaxLabels);
+    fail(status, name, ": num_labels is ", config.num_labels(), ", it must lie between 1 and ", kMaxLabels);
   }
   if (config.hidden_size % config.num_attention_heads != 0) {
-    fail(ESP_E_INVALID, name, ": num_attention_heads (", config.num_attention_heads, ") does not divide hidden_size (",
+    fail(status, name, ": num_attention_heads (", config.num_attention_heads, ") does not divide hidden_size (",
          config.hidden_size, ")");
   }
   if (config.image_size % config.patch_size != 0) {
-    fail(ESP_E_INVALID, name, ": patch_size (", config.patch_size, ") does not divide image_size (", config.image_size,
-         ")");
+    fail(status, name, ": patch_size (", config.patch_size, ") does not divide image_size (", config.image_size, ")");
   }
   if (!std::isfinite(config.layer_norm_eps) || config.layer_norm_eps < 0 || config.layer_norm_eps > 1) {
-    fail(ESP_E_INVALID, name, ": layer_norm_eps is ", config.layer_norm_eps, ", it must lie between 0 and 1");
+    fail(status, name, ": layer_norm_eps is ", config.layer_norm_eps, ", it must lie between 0 and 1");
   }
   if (!std::isfinite(config.initializer_range) || config.initializer_range < 0 || config.initializer_range > 1) {
-    fail(ESP_E_INVALID, name, ": initializer_range is ", config.initializer_range, ", it must lie between 0 and 1");
+    fail(status, name, ": initializer_range is ", config.initializer_range, ", it must lie between 0 and 1");
   }
 }
 

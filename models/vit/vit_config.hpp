@@ -1,6 +1,8 @@
 // The sizes of a Vision Transformer as Hugging Face's config.json names them.
 #pragma once
 
+#include <espalier/abi.h>
+
 #include <cstdint>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
@@ -36,8 +38,8 @@ ViTConfig config_from_json(const nlohmann::json& json, const std::string& origin
 // The content of config.json. dtype: of the weights beside it, "float32", "bfloat16" or "float16".
 std::string config_to_json(const ViTConfig& config, const std::string& dtype);
 
-// Throws Failure (ESP_E_INVALID) naming the key: sizes out of bounds, heads or patches that do not divide.
-void check_config(const ViTConfig& config, const std::string& origin);
+// Throws Failure (status) naming the key: sizes out of bounds, heads or patches that do not divide.
+void check_config(const ViTConfig& config, const std::string& origin, esp_status status);
 
 // "LABEL_0", ... as transformers names classes without names.
 std::vector<std::string> placeholder_labels(int64_t n);

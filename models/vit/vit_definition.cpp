@@ -22,7 +22,7 @@ ViTDefinition::ViTDefinition(const ViTOptions& options, const std::vector<std::s
     read_processor(stored.image_size);
   }
   config_.labels = resolve_labels(options.num_labels, data_classes, stored.labels);
-  check_config(config_, "model");
+  check_config(config_, "model", ESP_E_INVALID);
   parameters_ = std::make_unique<ViTParameters>(config_);
   if (files_ == nullptr) return;
   checkpoint_ = std::make_unique<Checkpoint>(*files_, stored, config_, *parameters_);

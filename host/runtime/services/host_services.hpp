@@ -48,6 +48,8 @@ class HostServices {
   // the step is over. Both only enqueue.
   void fork(StepKind kind);
   void join();
+  // After a failure within a step: what follows is destruction, which may free.
+  void abandon_step() { step_kind_ = StepKind::kNone; }
 
   const Arena& arena() const { return arena_; }
 

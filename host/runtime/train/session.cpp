@@ -132,7 +132,11 @@ Session::~Session() {
   if (device) device->drain();
 }
 
-void Session::abandon(std::exception_ptr failure) noexcept { device->fail(std::move(failure)); }
+void Session::abandon(std::exception_ptr failure) noexcept {
+  device->fail(std::move(failure));
+  device->drain();
+  strategy_services->abandon_step();
+}
 
 void Session::throw_if_stopped() const {
   if (job.stop != nullptr && *job.stop != 0) {

@@ -14,6 +14,14 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// Epochs or steps, whichever is given; both: the smaller; none: three epochs.
+int64_t steps_of_run(const RunConfig::Train& train, int64_t steps_per_epoch) {
+  constexpr int64_t kUsualEpochs = 3;
+  if (train.epochs == 0) return train.max_steps > 0 ? train.max_steps : kUsualEpochs * steps_per_epoch;
+  const int64_t steps = train.epochs * steps_per_epoch;
+  return train.max_steps > 0 ? std::min(steps, train.max_steps) : steps;
+}
+
 class Trainer {
  public:
   explicit Trainer(Session& session);
@@ -74,8 +82,7 @@ Trainer::Trainer(Session& session) : session_(session), config_(session.job.conf
                                       " training samples are fewer than one global batch of " +
                                       std::to_string(cut_.global_batch));
   }
-  total_steps_ = config_.train.epochs * steps_per_epoch_;
-  if (config_.train.max_steps > 0) total_steps_ = std::min(total_steps_, config_.train.max_steps);
+  total_steps_ = steps_of_run(config_.train, steps_per_epoch_);
   warmup_ = warmup_steps(config_.optimizer, total_steps_);
   if (config_.train.eval_every > 0) {
     eval_interval_ =

@@ -79,7 +79,9 @@ void BeansDataset::prepare(const esp_dataset_run& run) {
   size_ = {};
   for (uint32_t i = 0; i < run.n_fields; ++i) accept_field(*run.fields[i]);
   decoded_.assign(source_->catalog().splits.size(), {});
-  const auto on_damaged = [this](const std::string& line) { host_.log.error(line); };
+  const auto on_damaged = [this](const std::string& line) {
+    if (host_.run().rank == 0) host_.log.error(line);  // every rank decodes the same files
+  };
   for (uint32_t i = 0; i < run.n_splits; ++i) {
     const uint32_t split = run.splits[i];
     const uint64_t count = samples_to_decode(split, run.limits[i]);

@@ -23,7 +23,7 @@ struct DecodedSplit {
 };
 
 // Decodes and resizes samples [0, count) with `workers` threads (at least 1). Throws DataError after all were tried
-// when any is damaged; it names up to ten of them, `on_damaged` is told of every one, in order, on the calling thread.
+// when any is damaged; it names the first few; `on_damaged` is told of the others, in order, on the calling thread.
 DecodedSplit decode_split(const SampleSource& source, size_t split, uint64_t count, ImageSize size, uint32_t workers,
                           const std::function<void(const std::string& line)>& on_damaged);
 

@@ -80,26 +80,38 @@ ResizeAxis make_resize_axis(uint32_t in, uint32_t out) {
   return axis;
 }
 
+bool vertical_pass_first(uint32_t in_width, uint32_t in_height, uint32_t out_width, uint32_t out_height) {
+  const int64_t narrowed = int64_t{in_width} - out_width, shortened = int64_t{in_height} - out_height;
+  return shortened > 0 && shortened > 2 * narrowed;
+}
+
 // Both passes blend whole lines, which vectorises: the horizontal one works on the transposed image.
+const uint8_t* Resizer::horizontal_pass(const uint8_t* in, uint32_t height) {
+  if (horizontal_.in == horizontal_.out) return in;
+  columns_.resize(size_t{horizontal_.in} * height * 3);
+  narrowed_.resize(size_t{horizontal_.out} * height * 3);
+  rows_.resize(narrowed_.size());
+  transpose(in, height, horizontal_.in, columns_.data());
+  blend(horizontal_, columns_.data(), size_t{height} * 3, narrowed_.data());
+  transpose(narrowed_.data(), horizontal_.out, height, rows_.data());
+  return rows_.data();
+}
+
+const uint8_t* Resizer::vertical_pass(const uint8_t* in, uint32_t width) {
+  if (vertical_.in == vertical_.out) return in;
+  shortened_.resize(size_t{width} * vertical_.out * 3);
+  blend(vertical_, in, size_t{width} * 3, shortened_.data());
+  return shortened_.data();
+}
+
 void Resizer::resize(const uint8_t* in, uint32_t in_width, uint32_t in_height, uint8_t* out, uint32_t out_width,
                      uint32_t out_height) {
   if (horizontal_.in != in_width || horizontal_.out != out_width) horizontal_ = make_resize_axis(in_width, out_width);
   if (vertical_.in != in_height || vertical_.out != out_height) vertical_ = make_resize_axis(in_height, out_height);
-  const uint8_t* rows = in;
-  if (in_width != out_width) {
-    columns_.resize(size_t{in_width} * in_height * 3);
-    narrowed_.resize(size_t{out_width} * in_height * 3);
-    rows_.resize(narrowed_.size());
-    transpose(in, in_height, in_width, columns_.data());
-    blend(horizontal_, columns_.data(), size_t{in_height} * 3, narrowed_.data());
-    transpose(narrowed_.data(), out_width, in_height, rows_.data());
-    rows = rows_.data();
-  }
-  if (in_height != out_height) {
-    blend(vertical_, rows, size_t{out_width} * 3, out);
-  } else {
-    std::copy_n(rows, size_t{out_width} * out_height * 3, out);
-  }
+  const uint8_t* result = vertical_pass_first(in_width, in_height, out_width, out_height)
+                              ? horizontal_pass(vertical_pass(in, in_width), out_height)
+                              : vertical_pass(horizontal_pass(in, in_height), out_width);
+  std::copy_n(result, size_t{out_width} * out_height * 3, out);
 }
 
 }  // namespace esp::vit

@@ -111,7 +111,9 @@ void Checkpoint::drop_other_head(const ViTConfig& config, const ViTParameters& p
   const std::string classes = std::to_string(config.num_labels());
   if (weight.entry == nullptr || bias.entry == nullptr) {
     notes_.push_back(fresh + "the weights have none");
-  } else if (weight.entry->shape.size() == 2 && weight.entry->shape[0] != static_cast<uint64_t>(config.num_labels())) {
+  } else if (weight.entry->shape.size() == 2 &&
+             weight.entry->shape[0] != static_cast<uint64_t>(config.num_labels()) &&
+             weight.entry->shape[1] == static_cast<uint64_t>(config.hidden_size)) {
     notes_.push_back(fresh + "that of the weights knows " + std::to_string(weight.entry->shape[0]) + " classes, " +
                      classes + " are wanted");
   } else {
@@ -197,7 +199,7 @@ ViTConfig config_from_shapes(const WeightFiles& files, int64_t heads) {
   }
   const bool headed = files.tensors().count("classifier.weight") != 0;
   config.labels = placeholder_labels(headed ? number(shape_of("classifier.weight", 2)[0]) : 2);
-  check_config(config, files.origin());
+  check_config(config, files.origin(), ESP_E_DATA);
   return config;
 }
 

@@ -24,7 +24,7 @@ bool is_folder(const fs::path& path) {
 
 // Pickles run code when they are read, so they never are.
 [[noreturn]] void refuse_pickle(const std::string& path) {
-  fail(ESP_E_UNSUPPORTED, shown(path),
+  fail(ESP_E_DATA, shown(path),
        ": is a pickle, which can run code when it is read; convert it to model.safetensors (in Python: "
        "ViTForImageClassification.from_pretrained(folder).save_pretrained(new_folder))");
 }

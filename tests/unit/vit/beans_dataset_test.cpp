@@ -183,18 +183,18 @@ TEST(BeansDataset, NamesEveryDamagedImageAtOnce) {
   const size_t first = failure.find("train/class0/1.jpg: "), second = failure.find("train/class1/3.jpg: is empty"),
                third = failure.find("train/class2/4.jpg: Not a JPEG file");
   EXPECT_TRUE(first < second && second < third && third != failure.npos) << failure;
-  EXPECT_EQ(rig.log().size(), 3u);
+  EXPECT_TRUE(rig.log().empty()) << "all are in the error";
 }
 
-TEST(BeansDataset, NamesTenDamagedImagesAndLogsTheRest) {
+TEST(BeansDataset, NamesFourDamagedImagesAndLogsTheRest) {
   const ScratchFolder folder;
   for (int i = 10; i < 35; ++i) put_file(folder / ("train/a/" + std::to_string(i) + ".jpg"), "damaged");
   DatasetRig rig(folder_of(folder));
   const std::string failure = failure_of([&] { rig.prepare(8, {0}, 0, 3); });
   EXPECT_TRUE(contains(failure, "25 images")) << failure;
-  EXPECT_TRUE(contains(failure, "train/a/19.jpg")) << failure;
-  EXPECT_FALSE(contains(failure, "train/a/20.jpg")) << failure;
-  EXPECT_EQ(rig.log().size(), 25u);
+  EXPECT_TRUE(contains(failure, "train/a/13.jpg")) << failure;
+  EXPECT_FALSE(contains(failure, "train/a/14.jpg")) << failure;
+  EXPECT_EQ(rig.log().size(), 21u);
 }
 
 TEST(BeansDataset, RefusesFieldsItCannotDeliverByName) {

@@ -1,8 +1,8 @@
 """Makes the JPEG files of this folder and vectors.txt: what Pillow decodes and resizes them to.
 
-Run by hand (python3 make_vectors.py, with NumPy and Pillow 12 or older) when a case is added; tests only read the
-results. Pillow 13 blends columns before rows where that is cheaper, which changes single bytes by one for pictures much
-taller than wide; for square ones all versions agree.
+Run by hand (python3 make_vectors.py, with NumPy and Pillow 13) when a case is added; tests only read the results. Pillow
+13 blends columns before rows for pictures that lose much more height than width, which changes single bytes by one; for
+square ones all versions agree.
 Each line of vectors.txt: file, width, height, FNV-1a of the RGB bytes. `small.rgb` holds all bytes of the cases of
 16 x 9 pixels, one after the other.
 """
@@ -40,8 +40,8 @@ def save(name, image, **options):
 
 
 def main():
-    if int(PIL.__version__.split(".")[0]) > 12:
-        raise SystemExit(f"Pillow 12 or older is the reference, this is {PIL.__version__}")
+    if int(PIL.__version__.split(".")[0]) < 13:
+        raise SystemExit(f"Pillow 13 is the reference, this is {PIL.__version__}")
     exif = Image.Exif()
     exif[0x0112] = 6  # rotated: both sides ignore it
     save("rgb_420.jpg", picture(97, 61, 1), quality=90, subsampling="4:2:0")
