@@ -35,30 +35,49 @@ void from_float(void* data, uint64_t i, esp_dtype dtype, float value) {
   }
 }
 
-void MockWorld::all_reduce(int rank, void* data, uint64_t n, esp_dtype dtype, uint32_t op) {
+template <class Take>
+void MockWorld::meet(int rank, const void* in, uint64_t n, esp_dtype dtype, uint32_t op, const Take& take) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return open_; });
   std::vector<float>& part = parts_[static_cast<size_t>(rank)];
   part.resize(n);
-  for (uint64_t i = 0; i < n; ++i) part[i] = to_float(data, i, dtype);
+  for (uint64_t i = 0; i < n; ++i) part[i] = to_float(in, i, dtype);
   if (++arrived_ == parts_.size()) {
-    sum_.assign(n, 0.0f);
-    for (uint64_t i = 0; i < n; ++i) {
-      sum_[i] = parts_[0].at(i);
-      for (size_t r = 1; r < parts_.size(); ++r) sum_[i] += parts_[r].at(i);
-      if (op == ESP_AVG) sum_[i] /= static_cast<float>(parts_.size());
+    sum_ = parts_[0];
+    for (size_t r = 1; r < parts_.size(); ++r) {
+      if (op == 0) sum_.insert(sum_.end(), parts_[r].begin(), parts_[r].end());
+      for (uint64_t i = 0; op != 0 && i < n; ++i) sum_[i] += parts_[r].at(i);
     }
+    for (uint64_t i = 0; op == ESP_AVG && i < n; ++i) sum_[i] /= static_cast<float>(parts_.size());
     open_ = false;
     left_ = 0;
     changed_.notify_all();
   }
   changed_.wait(lock, [&] { return !open_; });
-  for (uint64_t i = 0; i < n; ++i) from_float(data, i, dtype, sum_[i]);
+  take(sum_);
   if (++left_ == parts_.size()) {
     arrived_ = 0;
     open_ = true;
     changed_.notify_all();
   }
+}
+
+void MockWorld::all_reduce(int rank, const void* in, void* out, uint64_t n, esp_dtype dtype, uint32_t op) {
+  meet(rank, in, n, dtype, op, [&](const std::vector<float>& sum) {
+    for (uint64_t i = 0; i < n; ++i) from_float(out, i, dtype, sum[i]);
+  });
+}
+
+void MockWorld::reduce_scatter(int rank, const void* in, void* out, uint64_t n_out, esp_dtype dtype, uint32_t op) {
+  meet(rank, in, n_out * parts_.size(), dtype, op, [&](const std::vector<float>& sum) {
+    for (uint64_t i = 0; i < n_out; ++i) from_float(out, i, dtype, sum[static_cast<uint64_t>(rank) * n_out + i]);
+  });
+}
+
+void MockWorld::all_gather(int rank, const void* in, void* out, uint64_t n_in, esp_dtype dtype) {
+  meet(rank, in, n_in, dtype, 0, [&](const std::vector<float>& all) {
+    for (uint64_t i = 0; i < all.size(); ++i) from_float(out, i, dtype, all[i]);
+  });
 }
 
 // The tables. Every function finds its host in ctx.
@@ -67,20 +86,23 @@ struct MockTables {
 
   // device
   static esp_stream compute(void* ctx) { return &of(ctx).compute_; }
-  static esp_status stream_create(void* ctx, uint32_t, int32_t, esp_stream* out, esp_error*) {
+  static esp_status stream_create(void* ctx, uint32_t kind, int32_t, esp_stream* out, esp_error*) {
     *out = &of(ctx).streams_.emplace_back();
+    (*out)->place = kind == ESP_STREAM_CPU ? ESP_PINNED : ESP_DEVICE;
     return ESP_OK;
   }
   static esp_status event_create(void* ctx, esp_event* out, esp_error*) {
     *out = &of(ctx).events_.emplace_back();
     return ESP_OK;
   }
-  static esp_status record(void*, esp_event event, esp_stream stream, esp_error*) {
+  static esp_status record(void* ctx, esp_event event, esp_stream stream, esp_error*) {
     event->seen = stream->seen;
+    event->step = of(ctx).step_;
     return ESP_OK;
   }
-  static esp_status wait(void*, esp_stream stream, esp_event event, esp_error*) {
-    stream->seen.insert(event->seen.begin(), event->seen.end());
+  static esp_status wait(void* ctx, esp_stream stream, esp_event event, esp_error*) {
+    if (event->step != 0 && event->step != of(ctx).step_) of(ctx).violations.push_back("event of an earlier step");
+    stream->seen.insert(event->seen);
     return ESP_OK;
   }
   static esp_status call(void*, esp_stream, void (*fn)(void*), const void* arg, uint64_t bytes, esp_error*) {
@@ -115,47 +137,82 @@ struct MockTables {
   static esp_status subset(void*, esp_comm, const int32_t*, uint32_t, esp_comm*, esp_error*) {
     return ESP_E_UNSUPPORTED;
   }
-  static esp_status all_reduce(void* ctx, esp_comm, const void* in, void* out, uint64_t n, esp_dtype dtype, uint32_t op,
-                               esp_stream stream, esp_error*) {
+  // Notes a collective and checks its memory, then lets the ranks meet.
+  template <class Meet>
+  static esp_status collective(void* ctx, const char* name, const void* in, uint64_t in_bytes, void* out,
+                               uint64_t out_bytes, uint64_t n, esp_stream stream, const Meet& meet) {
     MockHost& host = of(ctx);
-    MockHost::Op& item = host.ops[host.add_op("all_reduce", stream)];
-    item.data = in;
-    item.n = n;
-    if (in != out) host.violations.push_back("all_reduce out of place");
-    const auto* address = static_cast<const char*>(in);
-    auto allocation = host.allocations.upper_bound(address);
-    if (n > 0 && allocation == host.allocations.begin()) return ESP_E_INVALID;
-    if (n > 0) {
-      --allocation;
-      if (address + n * ESP_DTYPE_BYTES(dtype) > allocation->first + allocation->second.bytes) return ESP_E_INVALID;
-      if ((allocation->second.flags & ESP_MEM_COMM) == 0) host.violations.push_back("collective on other memory");
+    const size_t op = host.add_op(name, stream);
+    host.ops[op].data = in;
+    host.ops[op].n = n;
+    host.reads(op, in, in_bytes, stream);
+    host.writes(op, out, out_bytes, stream);
+    for (const auto* allocation : {host.allocation_of(in, in_bytes), host.allocation_of(out, out_bytes)}) {
+      if (n > 0 && allocation == nullptr) return ESP_E_INVALID;
+      if (n > 0 && (allocation->second.flags & ESP_MEM_COMM) == 0)
+        host.violations.push_back("collective on other memory");
     }
-    host.world_.all_reduce(host.rank_, out, n, dtype, op);
+    meet(host.world_, host.rank_);
     return ESP_OK;
   }
-  static esp_status reduce_scatter(void*, esp_comm, const void*, void*, uint64_t, esp_dtype, uint32_t, esp_stream,
-                                   esp_error*) {
-    return ESP_E_UNSUPPORTED;
+  static esp_status all_reduce(void* ctx, esp_comm, const void* in, void* out, uint64_t n, esp_dtype dtype, uint32_t op,
+                               esp_stream stream, esp_error*) {
+    if (in != out) of(ctx).violations.push_back("all_reduce out of place");
+    const uint64_t bytes = n * ESP_DTYPE_BYTES(dtype);
+    return collective(ctx, "all_reduce", in, bytes, out, bytes, n, stream,
+                      [&](MockWorld& world, int rank) { world.all_reduce(rank, in, out, n, dtype, op); });
   }
-  static esp_status all_gather(void*, esp_comm, const void*, void*, uint64_t, esp_dtype, esp_stream, esp_error*) {
-    return ESP_E_UNSUPPORTED;
+  static esp_status reduce_scatter(void* ctx, esp_comm, const void* in, void* out, uint64_t n_out, esp_dtype dtype,
+                                   uint32_t op, esp_stream stream, esp_error*) {
+    const uint64_t bytes = n_out * ESP_DTYPE_BYTES(dtype), ranks = static_cast<uint64_t>(of(ctx).world_.size());
+    check_place(of(ctx), in, bytes * ranks, out, bytes);
+    return collective(ctx, "reduce_scatter", in, bytes * ranks, out, bytes, n_out, stream,
+                      [&](MockWorld& world, int rank) { world.reduce_scatter(rank, in, out, n_out, dtype, op); });
+  }
+  static esp_status all_gather(void* ctx, esp_comm, const void* in, void* out, uint64_t n_in, esp_dtype dtype,
+                               esp_stream stream, esp_error*) {
+    const uint64_t bytes = n_in * ESP_DTYPE_BYTES(dtype), ranks = static_cast<uint64_t>(of(ctx).world_.size());
+    check_place(of(ctx), out, bytes * ranks, in, bytes);
+    return collective(ctx, "all_gather", in, bytes, out, bytes * ranks, n_in, stream,
+                      [&](MockWorld& world, int rank) { world.all_gather(rank, in, out, n_in, dtype); });
+  }
+  // In place means: at this rank's place.
+  static void check_place(MockHost& host, const void* whole, uint64_t whole_bytes, const void* part, uint64_t bytes) {
+    const auto* begin = static_cast<const char*>(whole);
+    const auto* own = static_cast<const char*>(part);
+    const bool within = own < begin + whole_bytes && begin < own + bytes;
+    if (within && own != begin + static_cast<uint64_t>(host.rank_) * bytes) {
+      host.violations.push_back("in place at another rank's part");
+    }
   }
 
   // kernels
   static esp_status copy(void* ctx, void* dst, const void* src, uint64_t bytes, esp_stream stream, esp_error*) {
-    of(ctx).add_op("copy", stream);
+    const size_t op = of(ctx).add_op("copy", stream);
+    of(ctx).reads(op, src, bytes, stream, true);
+    of(ctx).writes(op, dst, bytes, stream, true);
     std::memcpy(dst, src, bytes);
     return ESP_OK;
   }
   static esp_status zero(void* ctx, void* dst, uint64_t bytes, esp_stream stream, esp_error*) {
-    of(ctx).add_op("zero", stream);
+    of(ctx).writes(of(ctx).add_op("zero", stream), dst, bytes, stream);
     if (bytes > 0) std::memset(dst, 0, bytes);
     return ESP_OK;
   }
   static esp_status convert(void* ctx, void* dst, esp_dtype dst_t, const void* src, esp_dtype src_t, uint64_t n,
                             esp_stream stream, esp_error*) {
-    of(ctx).add_op("convert", stream);
+    const size_t op = of(ctx).add_op("convert", stream);
+    of(ctx).reads(op, src, n * ESP_DTYPE_BYTES(src_t), stream);
+    of(ctx).writes(op, dst, n * ESP_DTYPE_BYTES(dst_t), stream);
     for (uint64_t i = 0; i < n; ++i) from_float(dst, i, dst_t, to_float(src, i, src_t));
+    return ESP_OK;
+  }
+  static esp_status axpby(void* ctx, uint64_t n, float a, const float*, const void* x, esp_dtype x_t, float b,
+                          const float*, void* y, esp_dtype y_t, esp_stream stream, esp_error*) {
+    const size_t op = of(ctx).add_op("axpby", stream);
+    of(ctx).reads(op, x, n * ESP_DTYPE_BYTES(x_t), stream);
+    of(ctx).writes(op, y, n * ESP_DTYPE_BYTES(y_t), stream);
+    for (uint64_t i = 0; i < n; ++i) from_float(y, i, y_t, a * to_float(x, i, x_t) + b * to_float(y, i, y_t));
     return ESP_OK;
   }
 
@@ -164,7 +221,7 @@ struct MockTables {
   static const esp_scalars* scalars(void*) { return nullptr; }
   static esp_status norm_add(void* ctx, const void* grad, uint64_t n, esp_dtype dtype, esp_stream stream, esp_error*) {
     MockHost& host = of(ctx);
-    host.add_op("norm_add", stream);
+    host.reads(host.add_op("norm_add", stream), grad, n * ESP_DTYPE_BYTES(dtype), stream);
     host.norm_elements += n;
     for (uint64_t i = 0; i < n; ++i) {
       const double value = to_float(grad, i, dtype);
@@ -172,20 +229,26 @@ struct MockTables {
     }
     return ESP_OK;
   }
-  static esp_status norm_finish(void* ctx, esp_comm, esp_stream stream, esp_error*) {
+  static esp_status norm_finish(void* ctx, esp_comm sharded_over, esp_stream stream, esp_error*) {
+    of(ctx).norm_is_sharded = sharded_over != nullptr;
     of(ctx).add_op("norm_finish", stream);
     ++of(ctx).norms_finished;
     return ESP_OK;
   }
   static esp_status apply(void* ctx, const esp_range* const* ranges, uint32_t n, esp_stream stream, esp_error*) {
     MockHost& host = of(ctx);
-    MockHost::Op& op = host.ops[host.add_op("apply", stream)];
+    const size_t number = host.add_op("apply", stream);
+    MockHost::Op& op = host.ops[number];
     if ((host.desc_.flags & ESP_UPDATE_BARRIER) != 0 && host.norms_finished == 0) {
       host.violations.push_back("apply before norm_finish");
     }
     for (uint32_t r = 0; r < n; ++r) {
       const esp_range& range = *ranges[r];
       op.params.push_back(range.param);
+      host.reads(number, range.grad, range.n * ESP_DTYPE_BYTES(range.grad_t), stream);
+      host.writes(number, range.master, range.n * ESP_DTYPE_BYTES(host.desc_.master), stream);
+      if (host.desc_.n_slots > 0) host.writes(number, range.slots[0], range.n * sizeof(float), stream);
+      if (range.out != nullptr) host.writes(number, range.out, range.n * ESP_DTYPE_BYTES(range.out_t), stream);
       for (uint64_t i = 0; i < range.n; ++i) {
         ++host.applied[range.param][range.offset + i];
         float step = to_float(range.grad, i, range.grad_t);
@@ -205,6 +268,8 @@ struct MockTables {
     MockHost& host = of(ctx);
     for (uint32_t i = 0; i < n; ++i) {
       (binds[i].what == ESP_BIND_PARAM ? host.params : host.gradients)[binds[i].param] = binds[i];
+      if (binds[i].mode == ESP_WRITE_NOW) host.unwritten.insert(binds[i].param);
+      if (reinterpret_cast<uintptr_t>(binds[i].data) % 256 != 0) host.violations.push_back("bind is not aligned");
     }
     return ESP_OK;
   }
@@ -214,7 +279,7 @@ struct MockTables {
         sizeof(esp_device_v1), 0, compute, stream_create, event_create, record, wait, call, sync};
     static const esp_memory_v1 memory = {sizeof(esp_memory_v1), 0, alloc, free};
     static const esp_comm_v1 comm = {sizeof(esp_comm_v1), 0, data, subset, all_reduce, reduce_scatter, all_gather};
-    static const esp_kernels_v1 kernels = {sizeof(esp_kernels_v1), 0, copy, zero, convert, nullptr, nullptr, nullptr};
+    static const esp_kernels_v1 kernels = {sizeof(esp_kernels_v1), 0, copy, zero, convert, axpby, nullptr, nullptr};
     static const esp_update_v1 update = {sizeof(esp_update_v1), 0, desc, scalars, norm_add, norm_finish, apply};
     const std::map<std::string, const void*> tables = {{ESP_DEVICE_ID, &device},
                                                        {ESP_MEMORY_ID, &memory},
@@ -239,13 +304,43 @@ MockHost::~MockHost() {
 }
 
 void MockHost::fork() {
+  ++step_;
+  accesses_.clear();
   grads_.seen = compute_.seen;
-  for (esp_stream_s& stream : streams_) stream.seen.insert(compute_.seen.begin(), compute_.seen.end());
+  for (esp_stream_s& stream : streams_) stream.seen.insert(compute_.seen);
 }
 
 void MockHost::join() {
-  compute_.seen.insert(grads_.seen.begin(), grads_.seen.end());
-  for (const esp_stream_s& stream : streams_) compute_.seen.insert(stream.seen.begin(), stream.seen.end());
+  compute_.seen.insert(grads_.seen);
+  for (const esp_stream_s& stream : streams_) compute_.seen.insert(stream.seen);
+}
+
+const std::pair<const char* const, MockHost::Allocation>* MockHost::allocation_of(const void* data,
+                                                                                  uint64_t bytes) const {
+  const auto* address = static_cast<const char*>(data);
+  auto allocation = allocations.upper_bound(address);
+  if (allocation == allocations.begin()) return nullptr;
+  --allocation;
+  return address + bytes <= allocation->first + allocation->second.bytes ? &*allocation : nullptr;
+}
+
+void MockHost::touch(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any, bool writes) {
+  if (bytes == 0) return;
+  const auto* allocation = allocation_of(data, bytes);
+  if (allocation == nullptr) {
+    violations.push_back(ops[op].what + " touches memory outside allocations");
+    return;
+  }
+  if (!any && allocation->second.place != stream->place)
+    violations.push_back(ops[op].what + " touches the other place");
+  const auto* begin = static_cast<const char*>(data);
+  for (const Access& earlier : accesses_) {
+    const bool conflicts = earlier.begin < begin + bytes && begin < earlier.end && (writes || earlier.writes);
+    if (conflicts && earlier.op != op && ops[op].after.count(earlier.op) == 0) {
+      violations.push_back(ops[op].what + " may run before " + ops[earlier.op].what + " (same memory)");
+    }
+  }
+  accesses_.push_back({begin, begin + bytes, op, writes});
 }
 
 size_t MockHost::add_op(const std::string& what, esp_stream stream) {

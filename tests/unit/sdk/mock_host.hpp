@@ -14,12 +14,33 @@
 #include <string>
 #include <vector>
 
+// Indices of operations.
+class OpSet {
+ public:
+  size_t count(size_t op) const { return op < bits_.size() && bits_[op] ? 1 : 0; }
+  void insert(size_t op) {
+    if (op >= bits_.size()) bits_.resize(op + 1);
+    bits_[op] = true;
+  }
+  void insert(const OpSet& other) {
+    if (other.bits_.size() > bits_.size()) bits_.resize(other.bits_.size());
+    for (size_t i = 0; i < other.bits_.size(); ++i) {
+      if (other.bits_[i]) bits_[i] = true;
+    }
+  }
+
+ private:
+  std::vector<bool> bits_;
+};
+
 // What the opaque handles of the border are here: `seen` are the operations that are ordered before the next one.
 struct esp_stream_s {
-  std::set<size_t> seen;
+  OpSet seen;
+  uint32_t place = ESP_DEVICE;  // the memory that it may touch
 };
 struct esp_event_s {
-  std::set<size_t> seen;
+  OpSet seen;
+  uint64_t step = 0;  // in which it was recorded
 };
 
 float to_float(const void* data, uint64_t i, esp_dtype dtype);          // F32 and BF16
@@ -30,9 +51,15 @@ class MockWorld {
  public:
   explicit MockWorld(int size) : parts_(static_cast<size_t>(size)) {}
   int size() const { return static_cast<int>(parts_.size()); }
-  void all_reduce(int rank, void* data, uint64_t n, esp_dtype dtype, uint32_t op);
+  void all_reduce(int rank, const void* in, void* out, uint64_t n, esp_dtype dtype, uint32_t op);
+  void reduce_scatter(int rank, const void* in, void* out, uint64_t n_out, esp_dtype dtype, uint32_t op);
+  void all_gather(int rank, const void* in, void* out, uint64_t n_in, esp_dtype dtype);
 
  private:
+  // Every rank gives n numbers and gets what `take` makes of the result: their sum or mean, or (op 0) all of them.
+  template <class Take>
+  void meet(int rank, const void* in, uint64_t n, esp_dtype dtype, uint32_t op, const Take& take);
+
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::vector<float>> parts_;
@@ -52,7 +79,7 @@ class MockHost {
  public:
   struct Op {
     std::string what;  // "all_reduce", "apply", "norm_add", "norm_finish", or what add_op was given
-    std::set<size_t> after;
+    OpSet after;
     const void* data = nullptr;
     uint64_t n = 0;
     std::vector<uint32_t> params;  // of apply
@@ -75,6 +102,15 @@ class MockHost {
   void join();
   size_t add_op(const std::string& what, esp_stream stream);
 
+  // The operation reads or writes memory. A violation when it is not ordered behind what it conflicts with, when the
+  // memory is nobody's or when the stream may not touch it (any: it is a copy).
+  void reads(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any = false) {
+    touch(op, data, bytes, stream, any, false);
+  }
+  void writes(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any = false) {
+    touch(op, data, bytes, stream, any, true);
+  }
+
   std::vector<Op> ops;
   std::map<uint32_t, esp_bind> params, gradients;       // as bound
   std::map<const char*, Allocation> allocations;        // living
@@ -82,11 +118,22 @@ class MockHost {
   double sum_of_squares = 0;
   uint64_t norm_elements = 0;
   int norms_finished = 0;
+  bool norm_is_sharded = false;
+  std::set<uint32_t> unwritten;  // gradients bound with ESP_WRITE_NOW that nobody has written since
   std::vector<std::string> violations;
 
  private:
   friend struct MockTables;
+  struct Access {
+    const char *begin, *end;
+    size_t op;
+    bool writes;
+  };
+  void touch(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any, bool writes);
+  const std::pair<const char* const, Allocation>* allocation_of(const void* data, uint64_t bytes) const;
 
+  uint64_t step_ = 0;
+  std::vector<Access> accesses_;  // since the last fork: a host orders steps
   MockWorld& world_;
   const int rank_;
   esp_slot slot_{};

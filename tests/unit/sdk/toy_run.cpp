@@ -38,9 +38,9 @@ class Rank {
 
   ToyRank run() {
     if (start() && prepare()) {
-      for (uint32_t i = 0; i < settings_.steps; ++i) {
-        if (settings_.mode == ESP_MODE_TRAIN && !step(i)) break;
-        if (!evaluate()) break;
+      bool fine = evaluate();
+      for (uint32_t i = 0; fine && i < settings_.steps; ++i) {
+        fine = (settings_.mode == ESP_MODE_INFER || step(i)) && evaluate() && (i % 2 == 0 || evaluate_again());
       }
       list(result_.shards_again);
       read_weights();
@@ -69,6 +69,8 @@ class Rank {
       values_.push_back(component.options[i]->def);
       const auto given = settings_.options.find(component.options[i]->key);
       if (given != settings_.options.end()) values_.back().v.u = given->second;
+      const auto text = settings_.texts.find(component.options[i]->key);
+      if (text != settings_.texts.end()) values_.back().v.s = text->second;
     }
     run_ = {sizeof run_,
             settings_.mode,
@@ -103,8 +105,11 @@ class Rank {
 
   bool list(std::vector<ToyShard>& out) {
     const auto add = [](void* ctx, const esp_shard* shard, esp_error*) -> esp_status {
-      static_cast<std::vector<ToyShard>*>(ctx)->push_back(
-          {shard->param, shard->slot, shard->lo, shard->hi, shard->data, shard->dtype, shard->flags});
+      std::vector<float> values;
+      for (uint64_t i = shard->lo; i < shard->hi; ++i)
+        values.push_back(to_float(shard->data, i - shard->lo, shard->dtype));
+      static_cast<std::vector<ToyShard>*>(ctx)->push_back({shard->param, shard->slot, shard->lo, shard->hi, shard->data,
+                                                           shard->dtype, shard->flags, std::move(values)});
       return ESP_OK;
     };
     const esp_shard_sink sink = {sizeof sink, 0, &out, add};
@@ -131,7 +136,12 @@ class Rank {
       step.micro = item.micro;
       const bool forward = item.phase == ESP_FWD;
       fine = hook(forward ? table_->pre_forward : table_->pre_backward, step, item.unit);
-      if (!forward) backward(item);
+      if (!fine) break;
+      if (forward) {
+        this->forward(item.unit, nullptr);
+      } else {
+        backward(item);
+      }
       fine = fine && hook(forward ? table_->post_forward : table_->post_backward, step, item.unit);
     }
     fine = fine && (table_->end_pass == nullptr || check(table_->end_pass(self_, &step, &error_)));
@@ -147,12 +157,40 @@ class Rank {
     step.flags = ESP_STEP_EVAL;
     step.compute = step.grads = host.compute();
     bool fine = table_->begin_step == nullptr || check(table_->begin_step(self_, &step, &error_));
+    Values& seen = result_.evaluated.emplace_back(Toy::kParams);
     for (uint32_t pos = 0; fine && pos < toy_.view().n_eval; ++pos) {
       step.pos = pos;
-      fine = hook(table_->pre_forward, step, pos) && hook(table_->post_forward, step, pos);
+      fine = hook(table_->pre_forward, step, pos);
+      if (fine) forward(pos, &seen);
+      fine = fine && hook(table_->post_forward, step, pos);
     }
     host.join();
     return fine;
+  }
+
+  bool evaluate_again() {
+    const Values before = result_.evaluated.back();
+    const bool fine = evaluate();
+    if (before != result_.evaluated.back()) result_.host->violations.push_back("evaluations differ without a step");
+    result_.evaluated.pop_back();
+    return fine;
+  }
+
+  // Reads the unit's weights on the compute stream; `seen` takes them.
+  void forward(uint32_t number, Values* seen) {
+    MockHost& host = *result_.host;
+    const size_t op = host.add_op("forward " + std::to_string(number), host.compute());
+    const esp_unit& unit = *toy_.view().units[number];
+    for (uint32_t u = 0; u < unit.n_uses; ++u) {
+      const uint64_t numel = toy_.view().params[unit.uses[u]]->numel;
+      if (numel == 0) continue;
+      const esp_bind& weights = host.params.at(unit.uses[u]);
+      host.reads(op, weights.data, numel * ESP_DTYPE_BYTES(weights.dtype), host.compute());
+      if (seen == nullptr) continue;
+      std::vector<float>& values = (*seen)[unit.uses[u]];
+      values.clear();
+      for (uint64_t i = 0; i < numel; ++i) values.push_back(to_float(weights.data, i, weights.dtype));
+    }
   }
 
   using Hook = esp_status (*)(void*, const esp_step*, uint32_t, esp_error*);
@@ -164,17 +202,22 @@ class Rank {
   void backward(const esp_item& item) {
     MockHost& host = *result_.host;
     const std::string name = std::to_string(item.unit) + " " + std::to_string(item.micro);
-    host.grads()->seen.insert(host.compute()->seen.begin(), host.compute()->seen.end());
-    host.add_op("gradients " + name, host.grads());
-    host.add_op("backward " + name, host.compute());
+    host.grads()->seen.insert(host.compute()->seen);
+    const size_t gradients = host.add_op("gradients " + name, host.grads());
+    const size_t data = host.add_op("backward " + name, host.compute());
     const esp_unit& unit = *toy_.view().units[item.unit];
     const uint64_t micro = item.micro * static_cast<uint64_t>(settings_.world) + static_cast<uint64_t>(rank_);
     for (uint32_t u = 0; u < unit.n_uses; ++u) {
       const uint32_t param = unit.uses[u];
+      const uint64_t numel = toy_.view().params[param]->numel;
+      if (numel == 0) continue;
+      const esp_bind& weights = host.params.at(param);
+      host.reads(data, weights.data, numel * ESP_DTYPE_BYTES(weights.dtype), host.compute());
       const auto bound = host.gradients.find(param);
       if (bound == host.gradients.end()) continue;
-      const esp_bind& weights = host.params.at(param);
-      const bool first = written_.insert(param).second;  // ESP_WRITE_EACH_PASS
+      host.writes(gradients, bound->second.data, numel * ESP_DTYPE_BYTES(bound->second.dtype), host.grads());
+      const bool first = bound->second.mode == ESP_WRITE_NOW ? host.unwritten.erase(param) > 0
+                                                             : written_.insert(param).second;  // EACH_PASS
       for (uint64_t i = 0; i < toy_.view().params[param]->numel; ++i) {
         const float weight = to_float(weights.data, i, weights.dtype);
         float value = contribution(param, i, item.unit, micro, weight, 1.0f / static_cast<float>(settings_.n_micro));
@@ -209,8 +252,8 @@ class Rank {
 }  // namespace
 
 Toy::Toy(uint32_t n_micro, bool tied) {
-  static const int64_t shapes[kParams][2] = {{5, 3}, {13, 10}, {0, 4},  {7, 7}, {8, 8},
-                                             {3, 3}, {4, 10},  {3, 11}, {2, 2}};
+  static const int64_t shapes[kParams][2] = {{50, 3}, {13, 40}, {0, 4},   {20, 17}, {9, 30},
+                                             {30, 7}, {40, 11}, {30, 11}, {20, 10}};
   static const char* const names[kParams] = {"embedding", "weight", "empty", "frozen", "weight2",
                                              "unused",    "head",   "tied",  "orphan"};
   for (uint32_t id = 0; id < kParams; ++id) {
@@ -264,11 +307,13 @@ struct OracleRank {
   Values masters, weights, grads, momentum;
 };
 
-void oracle_backward(OracleRank& rank, const Toy& toy, const ToySettings& settings, int number, esp_dtype dtype) {
+// Of micro-batches [first_micro, end_micro).
+void oracle_backward(OracleRank& rank, const Toy& toy, const ToySettings& settings, int number, esp_dtype dtype,
+                     uint32_t first_micro, uint32_t end_micro) {
   std::set<uint32_t> written;
   for (uint32_t pos = 0; pos < toy.view().n_train; ++pos) {
     const esp_item& item = toy.view().train[pos];
-    if (item.phase == ESP_FWD) continue;
+    if (item.phase == ESP_FWD || item.micro < first_micro || item.micro >= end_micro) continue;
     const esp_unit& unit = *toy.view().units[item.unit];
     const uint64_t micro = item.micro * static_cast<uint64_t>(settings.world) + static_cast<uint64_t>(number);
     for (uint32_t u = 0; u < unit.n_uses; ++u) {
@@ -295,11 +340,30 @@ void oracle_average(std::vector<OracleRank>& ranks, Values OracleRank::*array, e
   }
 }
 
+// Gradients of a step: ranks are averaged micro-batch by micro-batch and added up, in fp32 where there are several.
+void oracle_reduce_each(std::vector<OracleRank>& ranks, const Toy& toy, const ToySettings& settings, esp_dtype dtype) {
+  Values sum = ranks[0].grads;
+  for (uint32_t micro = 0; micro < settings.n_micro; ++micro) {
+    for (int r = 0; r < settings.world; ++r) {
+      oracle_backward(ranks[static_cast<size_t>(r)], toy, settings, r, dtype, micro, micro + 1);
+    }
+    oracle_average(ranks, &OracleRank::grads, dtype);
+    for (uint32_t param = 0; param < Toy::kParams; ++param) {
+      for (size_t i = 0; i < sum[param].size(); ++i) {
+        const float value = ranks[0].grads[param][i];
+        sum[param][i] = micro == 0 ? value : sum[param][i] + value;
+      }
+    }
+  }
+  for (OracleRank& rank : ranks) rank.grads = sum;
+}
+
 }  // namespace
 
-Values oracle(const ToySettings& settings, uint32_t period) {
+Values oracle(const ToySettings& settings, uint32_t period, Addition addition) {
   const Toy toy(settings.n_micro, settings.tied);
   const esp_dtype dtype = settings.precision == ESP_PRECISION_BF16 ? ESP_BF16 : ESP_F32;
+  const float factor = settings.update.momentum ? kMomentum : 0.0f;
   std::vector<OracleRank> ranks(static_cast<size_t>(settings.world));
   const auto refresh = [&](OracleRank& rank, uint32_t param) {
     for (size_t i = 0; i < rank.masters[param].size(); ++i)
@@ -318,12 +382,18 @@ Values oracle(const ToySettings& settings, uint32_t period) {
     }
   }
   for (uint32_t step = 0; step < settings.steps; ++step) {
-    for (int r = 0; r < settings.world; ++r) oracle_backward(ranks[static_cast<size_t>(r)], toy, settings, r, dtype);
-    if (period == 0) oracle_average(ranks, &OracleRank::grads, dtype);
+    if (addition == Addition::kRanksThenMicros) {
+      oracle_reduce_each(ranks, toy, settings, dtype);
+    } else {
+      for (int r = 0; r < settings.world; ++r) {
+        oracle_backward(ranks[static_cast<size_t>(r)], toy, settings, r, dtype, 0, settings.n_micro);
+      }
+      if (period == 0) oracle_average(ranks, &OracleRank::grads, dtype);
+    }
     for (OracleRank& rank : ranks) {
       for (uint32_t param = 0; param < Toy::kParams; ++param) {
         for (size_t i = 0; toy.trainable(param) && i < rank.masters[param].size(); ++i) {
-          rank.momentum[param][i] = rank.grads[param][i] + kMomentum * rank.momentum[param][i];
+          rank.momentum[param][i] = rank.grads[param][i] + factor * rank.momentum[param][i];
           rank.masters[param][i] -= kRate * rank.momentum[param][i];
         }
         refresh(rank, param);

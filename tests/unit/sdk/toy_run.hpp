@@ -43,7 +43,8 @@ struct ToySettings {
   uint32_t precision = ESP_PRECISION_DEFAULT;
   int32_t device_kind = ESP_CPU;
   MockUpdate update;
-  std::map<std::string, uint64_t> options;  // numbers, by key
+  std::map<std::string, uint64_t> options;   // numbers, by key
+  std::map<std::string, const char*> texts;  // the same for texts
 };
 
 using Values = std::vector<std::vector<float>>;  // [param][element]
@@ -55,6 +56,7 @@ struct ToyShard {
   void* data;
   esp_dtype dtype;
   uint32_t flags;
+  std::vector<float> values;  // when it was listed
   bool operator==(const ToyShard& other) const {
     return param == other.param && slot == other.slot && lo == other.lo && hi == other.hi && data == other.data;
   }
@@ -68,13 +70,17 @@ struct ToyRank {
   std::vector<ToyShard> shards;        // as listed before the first step
   std::vector<ToyShard> shards_again;  // and behind the last
   Values weights;                      // as the model sees them in the end
+  std::vector<Values> evaluated;       // by evaluation: the first before any step, then one behind each
   std::vector<size_t> step_ops;        // index of each step's first operation
   uint64_t freed_to = 0;               // allocations that destroy left behind
 };
 
-// Trains in one thread a rank, with an evaluation between steps.
+// Trains in one thread a rank, with an evaluation before, between and behind steps (two where the step is odd).
 std::vector<ToyRank> train(const ToySettings& settings);
 
-// The same by a few loops, in the strategy's order of addition: uses and micro-batches, then ranks. period: 0 =
-// gradients are averaged; else weights, every `period` steps. Weights of rank 0 as the model sees them.
-Values oracle(const ToySettings& settings, uint32_t period = 0);
+// In which order the strategy adds what different uses, micro-batches and ranks contribute to a gradient.
+enum class Addition { kMicrosThenRanks, kRanksThenMicros };
+
+// The same by a few loops. period: 0 = gradients are averaged; else weights, every `period` steps. Weights of rank 0 as
+// the model sees them.
+Values oracle(const ToySettings& settings, uint32_t period = 0, Addition addition = Addition::kMicrosThenRanks);
