@@ -24,6 +24,7 @@ runtime::Job make_job(runtime::Task task, const RunSetup& setup, const runtime::
 int as_rank(const runtime::RankFacts& ranks, const std::function<void()>& body) {
   try {
     body();
+    set_phase("finished", false);  // a rank that ends in any other phase ended too early
     return static_cast<int>(ExitCode::kOk);
   } catch (const Error& error) {
     report_rank_error(ranks, static_cast<int>(error.code()), error.what());

@@ -94,9 +94,10 @@ constexpr esp_option kDataKeys[] = {
 };
 
 constexpr esp_option kTrainKeys[] = {
-    key(ESP_OPT_I64, "epochs", integer(3), "passes over the training split", integer(1), integer(1000000)),
+    key(ESP_OPT_I64, "epochs", kAbsent, "passes over the training split; default: 3, or as many as max_steps needs",
+        integer(1), integer(1000000)),
     key(ESP_OPT_I64, "max_steps", kAbsent,
-        "optimizer steps after which training ends, however many epochs are left; default: no limit", integer(1)),
+        "optimizer steps after which training ends; with epochs given too, whichever comes first", integer(1)),
     key(ESP_OPT_I64, "batch_size", kAbsent,
         "samples in a rank's micro-batch; default: follows, for a global batch of 32", integer(1), integer(kMaxBatch)),
     key(ESP_OPT_I64, "global_batch_size", kAbsent,
@@ -136,12 +137,18 @@ constexpr esp_option kBenchKeys[] = {
     choice(
         "protocol", kProtocols, "honest",
         "honest: device-timed steps after detected warm-up; seed: 20 steps, no warm-up, peak memory since the start"),
-    key(ESP_OPT_I64, "warmup", kAbsent, "steps before timing starts; default: until step times are steady", integer(0)),
-    key(ESP_OPT_I64, "steps", kAbsent, "steps that are timed; default: until the interval is narrow", integer(1)),
+    key(ESP_OPT_I64, "warmup", kAbsent, "first steps that are not timed; default: until step times are steady",
+        integer(0), integer(1000000)),
+    key(ESP_OPT_I64, "steps", integer(30), "steps of a run that are timed, at least", integer(1), integer(1000000)),
     key(ESP_OPT_I64, "repeats", integer(1), "runs of each case, interleaved with the others", integer(1),
         integer(1000)),
-    key(ESP_OPT_PATH, "compare", kAbsent, "folder of an earlier result to compare with; default: none", kAbsent,
-        kAbsent, 0),
+    key(ESP_OPT_DURATION, "time_limit", seconds(3600), "longest time of one run; then it is ended and its row says so",
+        seconds(1), seconds(604800)),
+    key(ESP_OPT_F64, "peak_tflops", kAbsent,
+        "arithmetic that a rank's device can do, in TFLOP/s, for MFU; default: unknown, no MFU", number(1e-6)),
+    key(ESP_OPT_PATH, "compare", kAbsent,
+        "folder of an earlier sweep to compare with at the end, as host compare does; default: none", kAbsent, kAbsent,
+        0),
 };
 
 template <size_t N>

@@ -1,12 +1,12 @@
 // Validated values for a list of options (a plugin's, or the host's own keys), in the form that crosses the border.
 #pragma once
 
+#include <espalier/abi.h>
+
 #include <deque>
 #include <span>
 #include <string>
 #include <vector>
-
-#include <espalier/abi.h>
 
 namespace esp {
 

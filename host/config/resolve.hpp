@@ -1,6 +1,8 @@
 // From settings to a RunConfig and to options of the three components. All of it before any rank starts.
 #pragma once
 
+#include <espalier/abi.h>
+
 #include <span>
 #include <string>
 #include <utility>
@@ -9,7 +11,6 @@
 #include "config/option_set.hpp"
 #include "config/run_config.hpp"
 #include "config/settings.hpp"
-#include <espalier/abi.h>
 
 namespace esp {
 
@@ -21,8 +22,9 @@ struct KeyTable {
 };
 std::span<const KeyTable> host_keys();
 
-// Checks every setting against `table.key` options: unknown tables and keys (with the nearest valid name), types, ranges,
-// choices. All errors are listed, one line each, in one Error(kUsage). `extra` adds a plugin's options to a table
+// Checks every setting against `table.key` options: unknown tables and keys (with the nearest valid name), types,
+// ranges, choices. All errors are listed, one line each, in one Error(kUsage). `extra` adds a plugin's options to a
+// table
 // ("strategy", "model", "data"); a plugin's key that equals a host key of that table is refused by name.
 struct ExtraKeys {
   std::string table;

@@ -182,7 +182,9 @@ void Group::take_deaths() {
   for (const size_t i : dead) {
     const int status = ranks_[i]->status();
     const bool by_our_request = killed_ || (ending_ && WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
-    if (status != 0 && !reported_[i] && !by_our_request) consider(death(i));
+    // Success out of the middle of a plugin's code is none: the plugin called exit().
+    const bool failed = status != 0 || phase_of(i).in_plugin;
+    if (failed && !reported_[i] && !by_our_request) consider(death(i));
   }
 }
 
@@ -241,6 +243,10 @@ Cause Group::death(size_t rank) const {
   const int status = ranks_[rank]->status();
   if (!WIFSIGNALED(status)) {
     const int code = WEXITSTATUS(status);
+    if (code == 0) {
+      return {static_cast<int>(ExitCode::kPlugin),
+              who + " ended" + where + ", before the run was over: exit() was called"};
+    }
     return {code, who + " ended with exit code " + std::to_string(code) + where + " without saying why",
             code == kPeerLost};
   }

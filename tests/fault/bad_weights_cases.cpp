@@ -80,14 +80,12 @@ std::vector<BadInput> folder_cases() {
               [](const fs::path& p) { write_file(p / "config.json", "{\"a\": "); }),
       weights("WeightsWithBrokenProcessor", {"preprocessor_config.json"},
               [](const fs::path& p) { write_file(p / "preprocessor_config.json", "[1, 2"); }),
-      weights(
-          "WeightsWithOtherResample", {"preprocessor_config.json", "resample"},
-          [](const fs::path& p) {
-            nlohmann::json content = nlohmann::json::parse(read_file(p / "preprocessor_config.json"));
-            content["resample"] = 3;
-            write_file(p / "preprocessor_config.json", content.dump());
-          },
-          2),
+      weights("WeightsWithOtherResample", {"preprocessor_config.json", "resample"},
+              [](const fs::path& p) {
+                nlohmann::json content = nlohmann::json::parse(read_file(p / "preprocessor_config.json"));
+                content["resample"] = 3;
+                write_file(p / "preprocessor_config.json", content.dump());
+              }),
       config("WeightsOfAnotherKind", "model_type", "swin", {"config.json", "swin"}),
       config("WeightsWithOtherActivation", "hidden_act", "relu", {"hidden_act", "relu"}),
       config("HeadsThatDoNotDivide", "num_attention_heads", 7, {"num_attention_heads", "7", "48"}),

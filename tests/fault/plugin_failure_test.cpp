@@ -59,7 +59,7 @@ std::vector<PluginFault> faults() {
       {"CrashInPostForward", "crash", "post_forward", 3, named({"post_forward", "SIGSEGV"})},
       {"AbortInBeginStep", "abort", "begin_step", 3, named({"begin_step", "SIGABRT"})},
       {"CrashInPrepare", "crash", "prepare", 3, named({"prepare", "SIGSEGV"})},
-      {"ExitInEndPass", "exit", "end_pass", 7, {"rank 1"}},
+      {"ExitInEndPass", "exit", "end_pass", 3, {"rank 1", "end_pass", "before the run was over"}},
       {"HangInPostBackward", "hang", "post_backward", 7, {"rank"}},
       {"HangInPrepare", "hang", "prepare", 7, {"rank"}},
   };

@@ -111,8 +111,7 @@ void Checkpoint::drop_other_head(const ViTConfig& config, const ViTParameters& p
   const std::string classes = std::to_string(config.num_labels());
   if (weight.entry == nullptr || bias.entry == nullptr) {
     notes_.push_back(fresh + "the weights have none");
-  } else if (weight.entry->shape.size() == 2 &&
-             weight.entry->shape[0] != static_cast<uint64_t>(config.num_labels()) &&
+  } else if (weight.entry->shape.size() == 2 && weight.entry->shape[0] != static_cast<uint64_t>(config.num_labels()) &&
              weight.entry->shape[1] == static_cast<uint64_t>(config.hidden_size)) {
     notes_.push_back(fresh + "that of the weights knows " + std::to_string(weight.entry->shape[0]) + " classes, " +
                      classes + " are wanted");
