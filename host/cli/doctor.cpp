@@ -172,7 +172,7 @@ Finding check_loopback() {
 }
 
 // Without these nothing trains.
-constexpr const char* kNeeded[] = {"libddp.so", "libvit.so"};
+constexpr const char* kNeeded[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libvit.so"};
 
 // The needed libraries, though their files may be missing, and all others of the installation.
 std::vector<std::string> plugin_files() {
