@@ -34,14 +34,20 @@ void add_evaluation(Json& json, const RunSummary& summary) {
   json["eval_classes"] = classes;
 }
 
+Json memory_json(const uint64_t* by_tag) {
+  Json tags = Json::object();
+  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
+    if (tag < kNamedTags || by_tag[tag] > 0) tags[memory_tag_name(tag)] = by_tag[tag];
+  }
+  return tags;
+}
+
 void add_memory(Json& json, const runtime::MemoryReport& memory) {
   json["peak_allocated_bytes"] = memory.peak_allocated_bytes;
   json["peak_device_bytes"] = memory.peak_device_bytes;
-  Json tags = Json::object();
-  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    if (tag < kNamedTags || memory.by_tag[tag] > 0) tags[memory_tag_name(tag)] = memory.by_tag[tag];
-  }
-  json["memory_bytes"] = tags;
+  json["memory_bytes"] = memory_json(memory.by_tag);
+  json["memory_bytes_predicted"] =
+      or_null(memory.predicted_by_tag, [](const auto& tags) { return memory_json(tags.data()); });
 }
 
 std::string batch_text(const runtime::StartReport& start) {
@@ -60,7 +66,11 @@ std::string step_times_text(const StepTimes& times) {
 void add_memory_rows(KeyValueTable& table, const RunSummary& summary) {
   const runtime::MemoryReport& memory = summary.finish.memory;
   for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    if (memory.by_tag[tag] > 0) table.add("peak " + memory_tag_name(tag), rounded_bytes_text(memory.by_tag[tag]));
+    const uint64_t predicted = memory.predicted_by_tag ? (*memory.predicted_by_tag)[tag] : 0;
+    if (memory.by_tag[tag] == 0 && predicted == 0) continue;
+    std::string text = rounded_bytes_text(memory.by_tag[tag]);
+    if (memory.predicted_by_tag) text += " (predicted " + rounded_bytes_text(predicted) + ")";
+    table.add("peak " + memory_tag_name(tag), text);
   }
   table.add("peak allocated", rounded_bytes_text(memory.peak_allocated_bytes));
   const bool cpu = summary.options.device == "cpu";

@@ -6,6 +6,7 @@
 #include <espalier/model.h>
 #include <espalier/strategy.h>
 
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <memory>
@@ -96,10 +97,23 @@ struct EpochReport {
   std::optional<Evaluation> evaluation;
 };
 
+// What one rank would take: known before anything starts.
+struct MemoryPlan {
+  std::string strategy, model_name, precision;  // "libddp.so:ddp"
+  BatchPlan batch;
+  uint64_t n_params = 0;
+  // Peak bytes in both places: host arenas as the run will count them, and what the model says it will take beside.
+  uint64_t by_tag[ESP_N_TAGS] = {};
+  uint64_t device_bytes = 0;  // peak, with what the model takes
+  uint64_t pinned_bytes = 0;
+  std::vector<std::string> notes;
+};
+
 struct MemoryReport {
   uint64_t by_tag[ESP_N_TAGS] = {};  // peak bytes: host arenas and what the model reports
   uint64_t peak_allocated_bytes = 0;
-  uint64_t peak_device_bytes = 0;  // CPU: peak resident set
+  uint64_t peak_device_bytes = 0;                                    // CPU: peak resident set
+  std::optional<std::array<uint64_t, ESP_N_TAGS>> predicted_by_tag;  // what `host plan` says of this run
 };
 
 struct FinishReport {
@@ -132,11 +146,14 @@ class Api {
  public:
   virtual ~Api() = default;
   virtual void run(const Job& job, Observer& observer) = 0;  // throws Error
-  virtual std::string torch_stamp() const = 0;               // "2.11.0+cu130 cxx11"
+  // Rank job.ranks.rank of job.ranks.world as a dry run: no peers, no device, no data read. A strategy that touches the
+  // memory it allocates in prepare crashes, so call it in a child process. Throws what the run would refuse.
+  virtual MemoryPlan plan(const Job& job) = 0;
+  virtual std::string torch_stamp() const = 0;  // "2.11.0+cu130 cxx11"
 };
 
 // The library's only exported symbol. kApiVersion guards against a stale file beside a new host.
-inline constexpr uint32_t kApiVersion = 1;
+inline constexpr uint32_t kApiVersion = 2;
 inline constexpr const char* kApiSymbol = "espalier_runtime_api";
 using ApiFactory = Api* (*)(uint32_t version);  // static storage, or NULL when the version differs
 

@@ -1,5 +1,6 @@
 // The library's entry: jobs in, errors out.
 #include "runtime/api.hpp"
+#include "runtime/plan/dry_run.hpp"
 #include "runtime/train/session.hpp"
 
 namespace esp::runtime {
@@ -25,6 +26,8 @@ class Runtime : public Api {
       throw;
     }
   }
+
+  MemoryPlan plan(const Job& job) override { return plan_memory(job, nullptr, Touching::kForbidden); }
 
   std::string torch_stamp() const override { return ESPALIER_TORCH_STAMP; }
 };

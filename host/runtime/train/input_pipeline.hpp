@@ -11,6 +11,7 @@
 
 #include "runtime/device/device.hpp"
 #include "runtime/train/component_instance.hpp"
+#include "runtime/train/input_buffers.hpp"
 
 namespace esp::runtime {
 
@@ -42,39 +43,19 @@ class InputPipeline {
   double take();
 
   // Device addresses, fixed for the run.
-  const uint32_t* valid() const { return valid_device_; }
-  const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
+  const uint32_t* valid() const { return buffers_.valid(); }
+  const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return buffers_.tensors(micro); }
   // Labels of the request taken last, by micro-batch and row, on the host. Empty when the model wants no "label".
   const std::vector<std::vector<int64_t>>& labels() const { return taken_labels_; }
 
  private:
-  struct Field {
-    uint64_t row_bytes = 0;
-    std::vector<int64_t> shape;  // [rows, ...]
-    bool is_label = false;
-  };
-  // One set of host buffers; two alternate, so that a fetch never writes what a copy still reads.
-  struct Stage {
-    std::vector<std::vector<void*>> buffers;  // [micro][field]
-    uint32_t* valid = nullptr;
-    std::unique_ptr<Event> copied;
-    uint32_t micros = 0;
-  };
-
   void run();
-  void fetch(const StepRequest& step, Stage& stage);
+  void fetch(const StepRequest& step, InputStage& stage);
 
   Dataset& dataset_;
   Device& device_;
-  Arena arena_;
-  uint32_t rows_;
-  std::vector<Field> fields_;
-  Stage stages_[2];
-  int current_ = 0;                                 // stage of the request under way
-  std::vector<std::vector<void*>> device_buffers_;  // [micro][field]
-  uint32_t* valid_device_ = nullptr;
-  std::vector<std::vector<esp_tensor>> tensors_;
-  std::vector<std::vector<const esp_tensor*>> tensor_lists_;
+  InputBuffers buffers_;
+  int current_ = 0;  // stage of the request under way; two alternate, so that a fetch never writes what a copy reads
   std::vector<std::vector<int64_t>> taken_labels_;
 
   std::mutex mutex_;

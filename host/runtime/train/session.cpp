@@ -99,6 +99,26 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   device = make_cpu_device(threads_of(job));
   if (job.set_phase != nullptr) job.set_phase("connecting the ranks", false);
   world = connect(ranks, job.config.run.timeout_s, *device);
+  describe_run();
+  create_dataset();
+  create_model();
+  create_strategy();
+  agree_over_ranks();
+  if (training()) create_update();
+  prepare_dataset();
+  prepare_model();
+  driver = std::make_unique<StepDriver>(*device, *strategy, *strategy_services, *model, *view);
+  strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
+  ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
+  strategy->call("state_loaded", &esp_strategy_v1::state_loaded);
+  device->sync(device->compute());
+}
+
+Session::Session(const Job& the_job, Observer& the_observer, std::unique_ptr<Device> the_device, World the_world)
+    : job(the_job), observer(the_observer), device(std::move(the_device)), world(std::move(the_world)) {}
+
+void Session::describe_run() {
+  const RankFacts& ranks = job.ranks;
   batch = plan_batch(job.config.train, ranks.world);
   run_.struct_size = sizeof(esp_run);
   run_.mode = training() ? ESP_MODE_TRAIN : ESP_MODE_INFER;
@@ -113,19 +133,6 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   run_.seed = job.config.run.seed;
   run_.budget_device = job.config.run.device_budget;
   run_.budget_pinned = job.config.run.pinned_budget;
-  create_dataset();
-  create_model();
-  view = std::make_unique<ModelView>(*model_desc, job.config.model.freeze, run_.n_micro);
-  create_strategy();
-  agree_over_ranks();
-  if (training()) create_update();
-  prepare_dataset();
-  prepare_model();
-  driver = std::make_unique<StepDriver>(*device, *strategy, *strategy_services, *model, *view);
-  strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
-  ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
-  strategy->call("state_loaded", &esp_strategy_v1::state_loaded);
-  device->sync(device->compute());
 }
 
 Session::~Session() {
@@ -197,6 +204,7 @@ void Session::create_model() {
 }
 
 void Session::create_strategy() {
+  view = std::make_unique<ModelView>(*model_desc, job.config.model.freeze, run_.n_micro);
   strategy_services = make_services(job.strategy, ESP_STRATEGY);
   strategy_config_ = {sizeof(esp_config),
                       static_cast<uint32_t>(job.strategy.values.size()),
@@ -243,15 +251,13 @@ void Session::create_update() {
   strategy_services->attach_update(update.get());
 }
 
-void Session::prepare_model() {
-  const auto rows = static_cast<uint32_t>(batch.micro_batch);
-  losses = std::make_unique<LossMeter>(*device, *world.data, rows);
-  inputs = std::make_unique<InputPipeline>(*dataset, std::span(model_desc->inputs, model_desc->n_inputs),
-                                           std::max(run_.n_micro, 1u), rows, *device);
+void Session::create_losses() { losses = std::make_unique<LossMeter>(*device, *world.data, input_rows()); }
+
+void Session::describe_model_run(const uint32_t* valid) {
   model_run_.struct_size = sizeof(esp_model_run);
   model_run_.mode = run_.mode;
-  model_run_.micro_rows = rows;
-  model_run_.eval_rows = rows;
+  model_run_.micro_rows = input_rows();
+  model_run_.eval_rows = input_rows();
   model_run_.n_micro = run_.n_micro;
   model_run_.recompute = recompute_level(*model_desc, job.config.model.recompute);
   model_run_.precision = precision_;
@@ -261,10 +267,17 @@ void Session::prepare_model() {
   model_run_.compute = device->compute().handle();
   model_run_.trainable = view->trainable();
   model_run_.loss_seed = update ? update->loss_seed() : nullptr;
-  model_run_.valid = inputs->valid();
+  model_run_.valid = valid;
   model_run_.loss_sum = losses->loss_sum();
   model_run_.correct = losses->correct();
   model_run_.predicted = losses->predicted();
+}
+
+void Session::prepare_model() {
+  create_losses();
+  inputs = std::make_unique<InputPipeline>(*dataset, std::span(model_desc->inputs, model_desc->n_inputs),
+                                           input_micros(), input_rows(), *device);
+  describe_model_run(inputs->valid());
   model->call("prepare", &esp_model_v1::prepare, &model_run_);
 }
 

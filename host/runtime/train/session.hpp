@@ -1,6 +1,7 @@
 // Everything that one rank needs to train or evaluate, put together in the order in which each part knows enough.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -57,13 +58,21 @@ class Session {
   std::unique_ptr<StepDriver> driver;
 
  private:
+  friend class DryRun;  // takes the same steps one by one, on a device that only counts
+
+  Session(const Job& job, Observer& observer, std::unique_ptr<Device> device, World world);
   bool training() const { return job.task == Task::kTrain; }
   Callee callee(const Instance& instance, uint32_t kind) const;
   std::unique_ptr<HostServices> make_services(const Instance& instance, uint32_t kind);
+  void describe_run();  // batch, run_
   void create_dataset();
   void create_model();
-  void create_strategy();
+  void create_strategy();  // and the view it is given
   void create_update();
+  uint32_t input_micros() const { return std::max(run_.n_micro, 1u); }
+  uint32_t input_rows() const { return static_cast<uint32_t>(batch.micro_batch); }
+  void create_losses();
+  void describe_model_run(const uint32_t* valid);  // after create_update and create_losses
   void prepare_model();
   void prepare_dataset();
   void agree_over_ranks();

@@ -7,8 +7,6 @@
 namespace esp::runtime {
 namespace {
 
-constexpr uint64_t kStageElements = uint64_t{1} << 16;  // staging counts towards the run's memory: kept small
-
 struct Extent {
   uint32_t param;
   uint32_t replicated;
@@ -35,10 +33,13 @@ void unpack(const std::string& bytes, std::vector<Extent>& into) {
 
 }  // namespace
 
+ShardStaging::ShardStaging(Device& device)
+    : arena(device.memory(), "shard transfer"),
+      pinned(static_cast<float*>(arena.alloc(ESP_PINNED, kElements * sizeof(float), ESP_TAG_OTHER))),
+      scratch(static_cast<float*>(arena.alloc(ESP_DEVICE, kElements * sizeof(float), ESP_TAG_OTHER))) {}
+
 ShardState::ShardState(Strategy& strategy, const ModelView& view, Device& device, ControlGroup& control)
-    : strategy_(strategy), view_(view), device_(device), control_(control), arena_(device.memory(), "shard transfer") {
-  pinned_ = static_cast<float*>(arena_.alloc(ESP_PINNED, kStageElements * sizeof(float), ESP_TAG_OTHER));
-  scratch_ = static_cast<float*>(arena_.alloc(ESP_DEVICE, kStageElements * sizeof(float), ESP_TAG_OTHER));
+    : strategy_(strategy), view_(view), device_(device), control_(control), staging_(device) {
   const esp_shard_sink sink{sizeof(esp_shard_sink), 0, &shards_, &collect};
   strategy_.call("state", &esp_strategy_v1::state, &sink);
   for (const Shard& shard : shards_) {
@@ -91,8 +92,8 @@ void ShardState::check_coverage() const {
 void ShardState::initialize(Model& model, uint64_t seed) {
   for (const Shard& shard : shards_) {
     if (shard.slot != "param") continue;
-    for (uint64_t lo = shard.lo; lo < shard.hi; lo += kStageElements) {
-      std::vector<float> values(std::min(kStageElements, shard.hi - lo));
+    for (uint64_t lo = shard.lo; lo < shard.hi; lo += ShardStaging::kElements) {
+      std::vector<float> values(std::min(ShardStaging::kElements, shard.hi - lo));
       model.call("init_range", &esp_model_v1::init_range, shard.param, seed, lo, lo + values.size(), values.data());
       write(shard, lo - shard.lo, std::move(values));
     }
@@ -105,36 +106,36 @@ void ShardState::initialize(Model& model, uint64_t seed) {
 void ShardState::write(const Shard& shard, uint64_t offset, std::vector<float> values) {
   Stream& compute = device_.compute();
   device_.sync(compute);  // the staging memory is free again
-  std::memcpy(pinned_, values.data(), values.size() * sizeof(float));
+  std::memcpy(staging_.pinned, values.data(), values.size() * sizeof(float));
   auto* destination = static_cast<char*>(shard.data) + offset * ESP_DTYPE_BYTES(shard.dtype);
   const bool pinned = device_.memory().find(shard.data, 1).place == ESP_PINNED;
   if (pinned) {
     const auto cpu = device_.create_stream(ESP_STREAM_CPU, 0, "shard transfer");
-    device_.kernels().convert(*cpu, destination, shard.dtype, pinned_, ESP_F32, values.size());
+    device_.kernels().convert(*cpu, destination, shard.dtype, staging_.pinned, ESP_F32, values.size());
     device_.sync(*cpu);
     return;
   }
-  device_.kernels().copy(compute, scratch_, pinned_, values.size() * sizeof(float));
-  device_.kernels().convert(compute, destination, shard.dtype, scratch_, ESP_F32, values.size());
+  device_.kernels().copy(compute, staging_.scratch, staging_.pinned, values.size() * sizeof(float));
+  device_.kernels().convert(compute, destination, shard.dtype, staging_.scratch, ESP_F32, values.size());
 }
 
 std::vector<float> ShardState::read(const Shard& shard) {
   Stream& compute = device_.compute();
   const bool pinned = device_.memory().find(shard.data, 1).place == ESP_PINNED;
   std::vector<float> values(shard.hi - shard.lo);
-  for (uint64_t done = 0; done < values.size(); done += kStageElements) {
-    const uint64_t n = std::min<uint64_t>(kStageElements, values.size() - done);
+  for (uint64_t done = 0; done < values.size(); done += ShardStaging::kElements) {
+    const uint64_t n = std::min<uint64_t>(ShardStaging::kElements, values.size() - done);
     const auto* source = static_cast<const char*>(shard.data) + done * ESP_DTYPE_BYTES(shard.dtype);
     if (pinned) {
       const auto cpu = device_.create_stream(ESP_STREAM_CPU, 0, "shard transfer");
-      device_.kernels().convert(*cpu, pinned_, ESP_F32, source, shard.dtype, n);
+      device_.kernels().convert(*cpu, staging_.pinned, ESP_F32, source, shard.dtype, n);
       device_.sync(*cpu);
     } else {
-      device_.kernels().convert(compute, scratch_, ESP_F32, source, shard.dtype, n);
-      device_.kernels().copy(compute, pinned_, scratch_, n * sizeof(float));
+      device_.kernels().convert(compute, staging_.scratch, ESP_F32, source, shard.dtype, n);
+      device_.kernels().copy(compute, staging_.pinned, staging_.scratch, n * sizeof(float));
       device_.sync(compute);
     }
-    std::memcpy(values.data() + done, pinned_, n * sizeof(float));
+    std::memcpy(values.data() + done, staging_.pinned, n * sizeof(float));
   }
   return values;
 }

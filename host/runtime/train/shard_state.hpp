@@ -20,6 +20,15 @@ struct Shard {
   bool replicated = false;
 };
 
+// What values pass through on their way in and out.
+struct ShardStaging {
+  explicit ShardStaging(Device& device);
+  static constexpr uint64_t kElements = uint64_t{1} << 16;  // counts towards the run's memory: kept small
+  Arena arena;
+  float* pinned;   // [kElements]
+  float* scratch;  // [kElements] device
+};
+
 // Made when state is filled or read, and gone while training.
 class ShardState {
  public:
@@ -44,9 +53,7 @@ class ShardState {
   const ModelView& view_;
   Device& device_;
   ControlGroup& control_;
-  Arena arena_;
-  float* pinned_;   // [kStageElements]
-  float* scratch_;  // [kStageElements] device
+  ShardStaging staging_;
   std::vector<Shard> shards_;
 };
 

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 
+#include "runtime/plan/dry_run.hpp"
 #include "runtime/train/learning_rate.hpp"
 #include "runtime/train/sample_order.hpp"
 #include "runtime/train/session.hpp"
@@ -220,6 +221,7 @@ void Trainer::finish_run() {
   report.skipped_steps = skipped_;
   report.evaluation = last_evaluation_;
   report.memory = session_.memory_report();
+  report.memory.predicted_by_tag = predict_memory(session_);
   for (uint32_t unit = 0; unit < session_.model_desc->n_units; ++unit) {
     report.model_flops_per_sample += 3 * session_.model_desc->unit_flops[unit];  // backward is twice the forward
   }

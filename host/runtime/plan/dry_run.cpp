@@ -1,0 +1,127 @@
+#include "runtime/plan/dry_run.hpp"
+
+#include <algorithm>
+#include <optional>
+
+#include "runtime/plan/absent_ranks.hpp"
+#include "runtime/plan/counting_device.hpp"
+#include "runtime/train/input_buffers.hpp"
+
+namespace esp::runtime {
+namespace {
+
+constexpr esp_dataset_desc kNoData = [] {
+  esp_dataset_desc data{};
+  data.struct_size = sizeof data;
+  data.name = "";
+  return data;
+}();
+
+// Says nothing: the run itself will.
+class SilentObserver final : public Observer {};
+
+esp_status ignore_binds(void*, const esp_bind*, uint32_t, esp_error*) { return ESP_OK; }
+
+}  // namespace
+
+class DryRun {
+ public:
+  explicit DryRun(const Job& job)
+      : device_(new CountingDevice(job.config.run.device == esp::Device::kCuda ? ESP_CUDA : ESP_CPU)),
+        session_(job, silent_, std::unique_ptr<Device>(device_), without_peers(job.ranks.rank, job.ranks.world)) {}
+
+  MemoryPlan run(const esp_dataset_desc* data, Touching touching) {
+    session_.describe_run();
+    create_model(data);
+    session_.create_strategy();
+    const esp_model_need need = allocate_for_host();
+    if (touching == Touching::kForbidden) device_->memory().forbid_touching();
+    const esp_binder binder{sizeof(esp_binder), 0, nullptr, &ignore_binds};
+    session_.strategy->call("prepare", &esp_strategy_v1::prepare, &session_.view->view(), &binder);
+    const ShardStaging staging(*device_);
+    return report(need);
+  }
+
+ private:
+  void create_model(const esp_dataset_desc* data) {
+    std::string missing;
+    session_.data = data;
+    try {
+      if (data == nullptr) session_.create_dataset();
+    } catch (const Error& error) {
+      if (error.code() != ExitCode::kData) throw;
+      session_.data = &kNoData;
+      missing = error.what();
+    }
+    try {
+      session_.create_model();
+    } catch (const Error& error) {
+      if (missing.empty()) throw;
+      throw Error(error.code(), std::string(error.what()) + " (without data: " + missing + ")");
+    }
+    if (!missing.empty()) notes_.push_back("planned without data: " + missing);
+  }
+
+  // What the training loop takes itself, and what the model says it will take beside it.
+  esp_model_need allocate_for_host() {
+    if (session_.training()) session_.create_update();
+    const std::span fields(session_.model_desc->inputs, session_.model_desc->n_inputs);
+    session_.create_losses();
+    inputs_.emplace(fields, session_.input_micros(), session_.input_rows(), *device_);
+    session_.describe_model_run(inputs_->valid());
+    esp_model_need need{};
+    need.struct_size = sizeof need;
+    session_.model->call("plan", &esp_model_v1::plan, &session_.model_run_, &need);
+    return need;
+  }
+
+  MemoryPlan report(const esp_model_need& need) const {
+    const MemoryUsage usage = device_->memory().usage();
+    uint64_t activations = 0;
+    const uint32_t units = session_.model_desc->n_units;
+    for (uint32_t unit = 0; session_.training() && unit < units; ++unit) {
+      activations += need.activation_bytes[session_.model_run_.recompute * units + unit];
+    }
+    MemoryPlan plan;
+    plan.strategy = session_.strategy->name();
+    plan.model_name = session_.model_desc->name;
+    plan.precision = precision_name(session_.precision_);
+    plan.batch = session_.batch;
+    plan.n_params = session_.view->elements();
+    for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) plan.by_tag[tag] = usage.peak[tag];
+    plan.by_tag[ESP_TAG_ACTIVATION] += activations;
+    plan.by_tag[ESP_TAG_WORKSPACE] += need.workspace_bytes;
+    plan.device_bytes = usage.device_peak + activations + need.workspace_bytes;
+    plan.pinned_bytes = usage.pinned_peak;
+    plan.notes = notes_;
+    return plan;
+  }
+
+  SilentObserver silent_;
+  CountingDevice* device_;  // the session's
+  Session session_;
+  std::optional<InputBuffers> inputs_;
+  std::vector<std::string> notes_;
+};
+
+MemoryPlan plan_memory(const Job& job, const esp_dataset_desc* data, Touching touching) {
+  return DryRun(job).run(data, touching);
+}
+
+std::optional<std::array<uint64_t, ESP_N_TAGS>> predict_memory(Session& session) {
+  std::vector<double> values(ESP_N_TAGS + 1);  // the last one: whether it could not be told
+  try {
+    const MemoryPlan plan = plan_memory(session.job, session.data, Touching::kTolerated);
+    std::copy(std::begin(plan.by_tag), std::end(plan.by_tag), values.begin());
+  } catch (const Error& error) {
+    values.back() = 1;
+    session.observer.log(ESP_LOG_WARNING, "", std::string("memory cannot be predicted: ") + error.what());
+  }
+  session.world.control->all_reduce(values, ControlOp::kMax);
+  if (values.back() != 0) return std::nullopt;
+  std::array<uint64_t, ESP_N_TAGS> by_tag{};
+  std::transform(values.begin(), values.end() - 1, by_tag.begin(), [](double v) { return static_cast<uint64_t>(v); });
+  return by_tag;
+}
+
+}  // namespace esp::runtime

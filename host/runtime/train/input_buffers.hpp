@@ -1,0 +1,51 @@
+// Memory of the model's inputs: fixed addresses on the device, and two sets of host buffers that fill them in turn.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "runtime/device/device.hpp"
+
+namespace esp::runtime {
+
+struct InputField {
+  uint64_t row_bytes = 0;
+  std::vector<int64_t> shape;  // [rows, ...]
+  bool is_label = false;
+};
+
+// One set of host buffers.
+struct InputStage {
+  std::vector<std::vector<void*>> buffers;  // [micro][field]
+  uint32_t* valid = nullptr;
+  std::unique_ptr<Event> copied;
+  uint32_t micros = 0;
+};
+
+class InputBuffers {
+ public:
+  // fields: what the model wants (esp_model_desc.inputs). n_micro and rows: the largest request.
+  InputBuffers(std::span<const esp_field* const> fields, uint32_t n_micro, uint32_t rows, Device& device);
+
+  const std::vector<InputField>& fields() const { return fields_; }
+  InputStage& stage(int index) { return stages_[index]; }  // 0 or 1
+  void* device_buffer(uint32_t micro, size_t field) const { return device_buffers_[micro][field]; }
+  uint32_t* valid() const { return valid_; }  // [n_micro] device
+  const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
+
+ private:
+  std::vector<std::vector<void*>> allocate(uint32_t place, uint32_t n_micro, uint32_t rows);
+  void describe_tensors(std::span<const esp_field* const> fields, uint32_t n_micro);
+
+  Arena arena_;
+  std::vector<InputField> fields_;
+  InputStage stages_[2];
+  std::vector<std::vector<void*>> device_buffers_;  // [micro][field]
+  uint32_t* valid_ = nullptr;
+  std::vector<std::vector<esp_tensor>> tensors_;
+  std::vector<std::vector<const esp_tensor*>> tensor_lists_;
+};
+
+}  // namespace esp::runtime
