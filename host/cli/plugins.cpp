@@ -43,11 +43,9 @@ struct FlagName {
   uint32_t bit;
   const char* name;
 };
-constexpr FlagName kOptionFlags[] = {{ESP_OPT_REQUIRED, "required"},
-                                     {ESP_OPT_SWEEPABLE, "sweepable"},
-                                     {ESP_OPT_ADVANCED, "advanced"},
-                                     {ESP_OPT_DEPRECATED, "deprecated"},
-                                     {ESP_OPT_AFFECTS_STATE, "affects state"}};
+constexpr FlagName kOptionFlags[] = {{ESP_OPT_REQUIRED, "required"},           {ESP_OPT_SWEEPABLE, "sweepable"},
+                                     {ESP_OPT_ADVANCED, "advanced"},           {ESP_OPT_DEPRECATED, "deprecated"},
+                                     {ESP_OPT_AFFECTS_STATE, "affects state"}, {ESP_OPT_OR_NAME, "or a name"}};
 
 // By ESP_OPT_ number.
 constexpr const char* kTypes[] = {"",     "bool",     "integer", "number",   "text",    "choice",

@@ -125,6 +125,13 @@ class Reader {
     return given.empty() ? given : absolute(given);  // empty is how a plugin's default may say "none"
   }
 
+  // For ESP_OPT_OR_NAME: a path where something is found at it, else a name, as typed.
+  std::string path_or_name(const Scalar& value) const {
+    const std::string given = text(value);
+    std::error_code ignored;
+    return !given.empty() && std::filesystem::exists(absolute(given), ignored) ? absolute(given) : given;
+  }
+
   // Without a '/' it is searched for, and stays as typed.
   std::string library(const Scalar& value) const {
     const std::string given = text(value);
@@ -239,7 +246,8 @@ void add_value(const esp_option& option, const Setting& setting, OptionSet& into
     case ESP_OPT_DURATION:
       return into.add_number(option.type, reader.duration(reader.scalar()));
     case ESP_OPT_PATH:
-      return into.add_text(option.type, reader.path(reader.scalar()));
+      return into.add_text(option.type, (option.flags & ESP_OPT_OR_NAME) != 0 ? reader.path_or_name(reader.scalar())
+                                                                              : reader.path(reader.scalar()));
     case ESP_OPT_LIST_I64:
       return into.add_list(read_all<int64_t>(reader, &Reader::integer));
     case ESP_OPT_LIST_F64:

@@ -57,6 +57,7 @@ struct ViTOptions {
             .affects_state()
             .doc("classes of the head; 0: the data's"),
         option("weights", &O::weights)
+            .path_or_name()
             .doc("where to start from: a Hugging Face folder, a .safetensors file, or a hub id that is in the local "
                  "cache"),
         option("executor", &O::executor)

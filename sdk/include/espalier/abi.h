@@ -40,7 +40,7 @@ extern "C" {
 #define ESP_REVISION "0"
 
 /* FNV-1a of sdk/abi/1.0.layout; the layout test computes it anew and names the right value when a table changes. */
-#define ESP_SDK_HASH 0xb09284df27fabe94ull
+#define ESP_SDK_HASH 0xde2f9b3d39b926deull
 
 /* Size of T up to and including `last`: what a struct_size is compared with (sizeof would hide tail padding). */
 #define ESP_UPTO(T, last) ((uint32_t)(offsetof(T, last) + sizeof(((T*)0)->last)))
@@ -139,6 +139,7 @@ typedef struct esp_run {
 #define ESP_OPT_ADVANCED 0x4u
 #define ESP_OPT_DEPRECATED 0x8u
 #define ESP_OPT_AFFECTS_STATE 0x10u /* recorded in checkpoints and compared on load */
+#define ESP_OPT_OR_NAME 0x20u /* PATH: left as written where nothing is found: a name that the component looks up */
 
 /* One value. `type` is an ESP_OPT_ number; 0 = absent (as a bound: unbounded). Frozen, 16 bytes. */
 typedef struct esp_value {

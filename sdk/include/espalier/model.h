@@ -57,7 +57,7 @@ typedef struct esp_model_run {
   const uint8_t* trainable; /* [n_params] host memory: 1 = gets gradients. Overrides ESP_PARAM_TRAINABLE */
   const float* loss_seed;   /* see strategy.h; 1 number */
   const uint32_t* valid;    /* [max(n_micro, 1)] valid rows of each micro-batch; evaluation uses [0] */
-  double* loss_sum;         /* += each valid sample's unscaled loss */
+  double* loss_sum;         /* += each valid sample's unscaled loss; in the first pass of a step only, as *correct */
   uint64_t* correct;        /* += valid samples whose largest logit is the label's */
   int32_t* predicted;       /* [eval_rows] class of each row; evaluation only */
 } esp_model_run;

@@ -179,6 +179,8 @@ class Option {
     static_assert(std::is_same_v<T, std::string>, "path is for std::string members");
     return option_.type = ESP_OPT_PATH, *this;
   }
+  // Makes a text a PATH, or, where nothing is found at it, a name that the component looks up elsewhere.
+  Option& path_or_name() { return path().flag(ESP_OPT_OR_NAME); }
 
  private:
   template <class>

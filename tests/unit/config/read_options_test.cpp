@@ -62,6 +62,9 @@ TEST_F(ReadOptions, MakesPathsAbsoluteFromWhereTheyWereWritten) {
   EXPECT_STREQ(read(options_.path, from_flag("--x", "../beans")).v.s, "/beans");
   EXPECT_STREQ(read(options_.path, from_file(std::string("/data/beans"))).v.s, "/data/beans");
   EXPECT_STREQ(read(options_.path, from_file(std::string())).v.s, "") << "as a default that says: none";
+  options_.path.flags |= ESP_OPT_OR_NAME;
+  EXPECT_STREQ(read(options_.path, from_file(std::string("google/vit"))).v.s, "google/vit") << "nothing is there";
+  EXPECT_STREQ(read(options_.path, from_file(std::string("../usr"))).v.s, "/usr");
 }
 
 TEST_F(ReadOptions, TellsAllThatIsWrong) {

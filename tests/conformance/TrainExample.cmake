@@ -1,0 +1,22 @@
+# cmake -D HOST=<host> -D PLUGIN=<library> -D FOLDER=<run> -D CONFIG=<toml> -P TrainExample.cmake
+# Trains, and looks at what is left: all samples trained on, all scored, a finite loss.
+file(REMOVE_RECURSE ${FOLDER})
+execute_process(COMMAND ${HOST} run --plugin=${PLUGIN} -c ${CONFIG} --out=${FOLDER} RESULT_VARIABLE code
+  OUTPUT_VARIABLE out ERROR_VARIABLE err)
+if(NOT code EQUAL 0)
+  message(FATAL_ERROR "${PLUGIN}: exit code ${code}\n${out}${err}")
+endif()
+file(READ ${FOLDER}/results.json results)
+foreach(expected "steps|12" "train_samples|96" "eval_samples|9" "world_size|2")
+  string(REPLACE "|" ";" pair "${expected}")
+  list(GET pair 0 key)
+  list(GET pair 1 value)
+  string(JSON found GET "${results}" ${key})
+  if(NOT found EQUAL value)
+    message(FATAL_ERROR "${PLUGIN}: ${key} is ${found}, should be ${value}")
+  endif()
+endforeach()
+string(JSON type TYPE "${results}" train_loss)
+if(NOT type STREQUAL "NUMBER")
+  message(FATAL_ERROR "${PLUGIN}: train_loss is no number")
+endif()
