@@ -45,11 +45,10 @@ class ShardReducer {
 
   void begin_step() { slots_.begin_step(); }
 
-  // In pre_backward.
+  // In pre_backward. step.grads follows step.compute within the unit, so waiting there suffices.
   void open(const esp_step& step) {
     for (const Window& window : windows_.opens(step.pos)) {
       const uint32_t slot = slots_.take(step.compute);
-      if (step.grads != step.compute) slots_.await(slot, step.grads);
       slot_of_[window.block] = slot;
       bind(layout_.blocks()[window.block], slots_.data(slot));
     }

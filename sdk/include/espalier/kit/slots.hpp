@@ -42,12 +42,8 @@ class Slots {
     if (free_.empty()) fail(ESP_E_INTERNAL, "all ", slots_.size(), " slots are lent");
     const uint32_t slot = free_.front();
     free_.pop_front();
-    await(slot, stream);
-    return slot;
-  }
-  // For a second stream that writes to a slot just taken.
-  void await(uint32_t slot, esp_stream stream) const {
     if (slots_[slot].used) device_->wait(stream, slots_[slot].given_back);
+    return slot;
   }
   // Whoever takes it next waits for what is enqueued on `stream` so far.
   void give_back(uint32_t slot, esp_stream stream) {
