@@ -23,6 +23,20 @@ Examples:
   host eval --model.weights=out/run1/model --data.path=beans --data.split=test
 )",
      true, false, false, 0, 0},
+    {"plan", "[-c FILE] [--json] [--TABLE.KEY=VALUE ...]", "memory per rank, before anything is started",
+     R"(  -c, --config FILE   settings from a TOML file; flags win over it
+  --json              as one JSON document
+  --KEY=VALUE         the same as --run.KEY=VALUE
+
+With --plugin: bytes by tag of one strategy; the exit code is 6 when they do not fit. Without: all strategies that the
+search finds, every value of their option `stage`, and the largest batch that fits into device_budget, else into what
+is free. No GPU and no images are needed; where the data cannot be found, set model.num_labels.
+
+Examples:
+  host plan --plugin=libzero.so --strategy.stage=3 --model.size=large --nproc=8
+  host plan --device=cuda --device_budget=80GiB --nproc=8
+)",
+     true, true, false, 0, 0},
     {"export", "RUN --to FOLDER [--dtype fp32|bf16|fp16]", "write the trained weights of a run as an HF folder",
      R"(  --to FOLDER         folder to write; it must not exist, or be empty
   --dtype TYPE        type of the weights in the file [fp32]

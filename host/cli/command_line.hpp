@@ -10,11 +10,11 @@
 namespace esp::cli {
 
 struct CommandLine {
-  std::string command;                 // "run", "eval", "export", "plugins list", "plugins inspect", "doctor", "help"
+  std::string command;                 // "run", "plugins list", "help", ...: see command_infos()
   std::vector<std::string> names;      // what stands without a flag: a run's folder, a library, a help topic
   std::string config_file;             // -c, as typed; empty = none
   Settings settings;                   // of the file, flags over them
-  bool json = false;                   // --json: plugins, doctor
+  bool json = false;                   // --json: plan, plugins, doctor
   std::string to;                      // --to of export: the folder to write
   std::string dtype = "fp32";          // --dtype of export: fp32, bf16, fp16
   std::vector<std::string> arguments;  // as typed, without the program's name: what local ranks are started with

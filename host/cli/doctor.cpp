@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/machine_memory.hpp"
 #include "error.hpp"
 #include "modules/libtorch.hpp"
 #include "modules/module.hpp"
@@ -67,20 +68,6 @@ Finding check_cpu() {
       name + ", " + std::to_string(cores) + (cores == 1 ? " core" : " cores") + " for this process, ";
   if (vectors) return {"cpu", Health::kOk, text + vectors};
   return {"cpu", Health::kWarn, text + "neither AVX2 nor AVX-512: training works, slowly"};
-}
-
-// What this process may still take: the machine's free memory, or what a container leaves of its limit.
-uint64_t available_memory() {
-  const auto number_in = [](const char* path) {
-    uint64_t value = 0;
-    return std::ifstream(path) >> value ? value : UINT64_MAX;  // "max" is no number
-  };
-  const std::string available = line_after("/proc/meminfo", "MemAvailable");
-  const uint64_t machine = available.empty() ? UINT64_MAX : std::strtoull(available.c_str(), nullptr, 10) * 1024;
-  const uint64_t limit = number_in("/sys/fs/cgroup/memory.max");
-  const uint64_t used = number_in("/sys/fs/cgroup/memory.current");
-  if (limit == UINT64_MAX || used == UINT64_MAX) return machine;
-  return std::min(machine, limit > used ? limit - used : 0);
 }
 
 Finding check_memory() {

@@ -56,7 +56,7 @@ std::string device_name(Device device) {
   return "cpu";
 }
 
-RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Probe probe) {
+RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Probe probe, DeviceCheck device) {
   Settings settings = given;
   if (!settings.contains("run.plugin") && !default_plugin.empty()) {
     settings["run.plugin"].value = default_plugin;
@@ -76,7 +76,7 @@ RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Pr
                          extra_keys("data", setup.dataset)};
   check_settings(settings, extra);
   setup.config = read_run_config(settings);
-  device_name(setup.config.run.device);
+  if (device == DeviceCheck::kMustExist) device_name(setup.config.run.device);
   setup.strategy.options = read_options(settings, "strategy", options_of(setup.strategy));
   setup.model.options = read_options(settings, "model", options_of(setup.model));
   setup.dataset.options = read_options(settings, "data", options_of(setup.dataset));

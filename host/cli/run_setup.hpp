@@ -30,9 +30,12 @@ struct RunSetup {
   std::string resolved_toml;  // every key with its value
 };
 
+enum class DeviceCheck { kMustExist, kMayBeAbsent };
+
 // Loads the libraries that `settings` name and checks every setting against them. `default_plugin` is used where
 // run.plugin is not given; empty: then it must be. Throws Error before anything was started.
-RunSetup set_up_run(const Settings& settings, const std::string& default_plugin, Probe probe);
+RunSetup set_up_run(const Settings& settings, const std::string& default_plugin, Probe probe,
+                    DeviceCheck device = DeviceCheck::kMustExist);
 
 // The device of the run; Error(kResource) when it cannot be had.
 std::string device_name(Device device);
