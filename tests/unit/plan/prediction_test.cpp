@@ -1,0 +1,57 @@
+// What host plan says is what a run then takes.
+#include <gtest/gtest.h>
+
+#include "planned.hpp"
+#include "support/run_folder.hpp"
+
+namespace esp::test {
+namespace {
+
+struct Case {
+  std::string name;
+  int ranks;
+  std::vector<std::string> flags;
+};
+
+void PrintTo(const Case& one, std::ostream* out) { *out << one.name; }
+
+class Prediction : public ::testing::TestWithParam<Case> {};
+
+TEST_P(Prediction, EqualsWhatTheRunTakesToTheByte) {
+  const Scratch scratch;
+  std::vector<std::string> flags = GetParam().flags;
+  for (const char* flag : {"--train.batch_size=2", "--train.accumulation_steps=2"}) flags.emplace_back(flag);
+  flags.push_back("--nproc=" + std::to_string(GetParam().ranks));
+  const nlohmann::json plan = planned(flags);
+
+  for (const char* flag : {"--train.max_steps=2", "--train.eval_every=0", "--train.save=false"})
+    flags.emplace_back(flag);
+  flags.push_back("--out=" + (scratch / "out"));
+  const Outcome run = run_host(small_run("run", flags));
+  ASSERT_EQ(run.exit_code, 0) << run.describe();
+  const nlohmann::json results = read_run(scratch / "out").results;
+  const nlohmann::json& measured = results.at("memory_bytes");
+  EXPECT_EQ(results.at("memory_bytes_predicted"), plan.at("memory_bytes"));
+  for (const char* tag : {"parameters", "gradients", "optimizer", "buckets", "input", "other"}) {
+    EXPECT_EQ(plan.at("memory_bytes").at(tag), measured.at(tag)) << tag;
+  }
+  EXPECT_GT(measured.at("parameters"), 0);
+  EXPECT_GT(measured.at("activations"), 0);
+  EXPECT_NE(run.out.find("(predicted "), std::string::npos) << run.describe();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Of, Prediction,
+    ::testing::Values(
+        Case{"DdpAlone", 1, {"--plugin=libddp.so"}}, Case{"DdpOnTwoRanks", 2, {"--plugin=libddp.so"}},
+        Case{"DdpOnFourRanks", 4, {"--plugin=libddp.so"}}, Case{"DdpFp16OnTwoRanks", 2, {"--plugin=libddp_fp16.so"}},
+        Case{"DdpWithFrozenParameters",
+             1,
+             {"--plugin=libddp.so", "--model.freeze=vit.encoder.layer.0.*", "--optimizer.name=sgd"}},
+        Case{"ZeroStage1", 3, {"--plugin=libzero.so", "--strategy.stage=1", "--train.clip_norm=1"}},
+        Case{"ZeroStage2", 3, {"--plugin=libzero.so", "--strategy.stage=2"}},
+        Case{"ZeroStage3InBf16", 2, {"--plugin=libzero.so", "--strategy.stage=3", "--train.precision=bf16"}}),
+    [](const auto& info) { return info.param.name; });
+
+}  // namespace
+}  // namespace esp::test
