@@ -44,6 +44,9 @@ int dispatch(const esp::cli::CommandLine& line) {
   if (line.command == "run") return cli::run(line);
   if (line.command == "eval") return cli::eval(line);
   if (line.command == "plan") return cli::plan(line, std::cout);
+  if (line.command == "bench") return cli::bench(line, std::cout);
+  if (line.command == "compare") return cli::compare(line, std::cout);
+  if (line.command == "report") return cli::report(line, std::cout);
   if (line.command == "export") return cli::export_model(line);
   if (line.command == "plugins list") return cli::plugins_list(std::cout, line.json);
   if (line.command == "plugins inspect") return cli::plugins_inspect(line.names.front(), line.json, std::cout);

@@ -37,6 +37,39 @@ Examples:
   host plan --device=cuda --device_budget=80GiB --nproc=8
 )",
      true, true, false, 0, 0},
+    {"bench", "SWEEP.toml [--out FOLDER] [--TABLE.KEY=VALUE ...]",
+     "run a sweep of cases and compare their speed and memory",
+     R"(  --out FOLDER        where results go, and where finished runs are found again [out/<name of the file>]
+  --budget SIZE       name the fastest case within that much allocated memory, too
+  --retry             run cases again that were refused or failed; finished ones are never run again
+  -c, --config FILE   settings from a TOML file; the sweep file and flags win over it
+  --KEY=VALUE         the same as --run.KEY=VALUE, for all cases
+
+The file has the tables of a run, [bench], and [sweep]: a list of values for each key that varies. Every
+combination is a case and runs in processes of its own; one that is refused or fails is a row of the table.
+
+Examples:
+  host bench bench/sweeps/seed_table.toml
+  host bench sweep.toml --bench.repeats=5 --budget=2GiB
+)",
+     true, false, false, 1, 1, true, true},
+    {"compare", "FIRST SECOND", "tell whether the second result is slower than the first",
+     R"(  FIRST, SECOND       folders of two sweeps or of two runs
+
+Exit code 0: equal or better. 1: slower beyond noise, lost, or not the same work any more.
+
+Example:
+  host compare out/before out/after
+)",
+     false, false, false, 2, 2},
+    {"report", "FOLDER [--budget SIZE]", "write report.html anew, of a sweep or of a run",
+     R"(  --budget SIZE       of a sweep: name the fastest case within that much allocated memory, too
+
+Examples:
+  host report out/run1
+  host report out/seed_table --budget=2GiB
+)",
+     false, false, false, 1, 1, true},
     {"export", "RUN --to FOLDER [--dtype fp32|bf16|fp16]", "write the trained weights of a run as an HF folder",
      R"(  --to FOLDER         folder to write; it must not exist, or be empty
   --dtype TYPE        type of the weights in the file [fp32]

@@ -17,6 +17,8 @@ struct CommandInfo {
   bool takes_target;  // --to and --dtype
   size_t min_names;
   size_t max_names;
+  bool takes_budget = false;  // --budget
+  bool takes_retry = false;   // --retry
 };
 
 std::span<const CommandInfo> command_infos();

@@ -25,6 +25,8 @@ po::options_description known_flags(const CommandInfo& command) {
     flags.add_options()(name.c_str(), po::value<std::string>()->implicit_value("true"));
   };
   if (command.takes_json) flags.add_options()("json", "");
+  if (command.takes_retry) flags.add_options()("retry", "");
+  if (command.takes_budget) add("budget");
   if (command.takes_target) {
     add("to");
     add("dtype");
@@ -112,6 +114,14 @@ class Collector {
     if (key == "to") line_.to = value;
     if (key == "dtype") line_.dtype = one_of(typed, value, {"fp32", "bf16", "fp16"});
     if (key == "json") line_.json = true;
+    if (key == "retry") line_.retry = true;
+    if (key == "budget") line_.budget = size_of(typed, value);
+  }
+
+  static uint64_t size_of(const std::string& typed, const std::string& value) {
+    const std::optional<uint64_t> bytes = parse_bytes(value);
+    if (!bytes || *bytes == 0) fail(typed + "=" + printable(value) + " is no size like 4096 or 25MiB");
+    return *bytes;
   }
 
   static std::string one_of(const std::string& typed, const std::string& value, const std::vector<std::string>& valid) {

@@ -1,6 +1,7 @@
 // What the user typed, taken apart: a command, its names, and the settings out of -c FILE and flags.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -17,6 +18,8 @@ struct CommandLine {
   bool json = false;                   // --json: plan, plugins, doctor
   std::string to;                      // --to of export: the folder to write
   std::string dtype = "fp32";          // --dtype of export: fp32, bf16, fp16
+  uint64_t budget = 0;                 // --budget of bench and report, in bytes; 0 = none
+  bool retry = false;                  // --retry of bench
   std::vector<std::string> arguments;  // as typed, without the program's name: what local ranks are started with
 };
 

@@ -11,6 +11,9 @@ namespace esp::cli {
 int run(const CommandLine& line);
 int eval(const CommandLine& line);
 int plan(const CommandLine& line, std::ostream& out);
+int bench(const CommandLine& line, std::ostream& out);
+int compare(const CommandLine& line, std::ostream& out);  // 1: the second is slower beyond noise
+int report(const CommandLine& line, std::ostream& out);
 int export_model(const CommandLine& line);
 int plugins_list(std::ostream& out, bool json);
 int plugins_inspect(const std::string& name, bool json, std::ostream& out);

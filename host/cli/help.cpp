@@ -38,9 +38,9 @@ void print_key(const std::string& table, const esp_option& option, std::ostream&
   out << "\n" << std::string(kNameWidth + 3, ' ') << option.doc << "\n";
 }
 
-void print_keys(std::ostream& out) {
+void print_keys(const CommandInfo& command, std::ostream& out) {
   for (const KeyTable& table : host_keys()) {
-    if (table.name == "bench") continue;
+    if (table.name == "bench" && command.name != std::string("bench")) continue;
     out << "\n[" << table.name << "]\n";
     for (const esp_option* option : table.keys) print_key(table.name, *option, out);
   }
@@ -52,7 +52,7 @@ void print_command(const CommandInfo& command, std::ostream& out) {
   out << "host " << command.name << ": " << command.summary << "\n\n"
       << "Usage: host " << command.name << " " << command.usage << "\n\n"
       << command.details;
-  if (command.takes_settings) print_keys(out);
+  if (command.takes_settings) print_keys(command, out);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "config/sweep_document.hpp"
 #include "config/toml_document.hpp"
 #include "error.hpp"
 
@@ -10,7 +11,9 @@ namespace esp {
 
 namespace fs = std::filesystem;
 
-Settings read_settings_file(const std::string& path) {
+namespace {
+
+std::string read_text(const std::string& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (error) throw Error(ExitCode::kUsage, path + ": " + error.message());
@@ -22,8 +25,16 @@ Settings read_settings_file(const std::string& path) {
   file.read(text.data(), static_cast<std::streamsize>(text.size()));
   if (file.bad()) throw Error(ExitCode::kUsage, path + ": cannot be read");
   text.resize(static_cast<size_t>(file.gcount()));
-  return parse_toml(text, path, fs::absolute(path).parent_path().lexically_normal().string());
+  return text;
 }
+
+std::string folder_of(const std::string& path) { return fs::absolute(path).parent_path().lexically_normal().string(); }
+
+}  // namespace
+
+Settings read_settings_file(const std::string& path) { return parse_toml(read_text(path), path, folder_of(path)); }
+
+SweepDocument read_sweep_file(const std::string& path) { return parse_sweep(read_text(path), path, folder_of(path)); }
 
 void merge(Settings& into, const Settings& later) {
   for (const auto& [key, setting] : later) into[key] = setting;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "config/sweep_document.hpp"
 #include "config/value_text.hpp"
 #include "error.hpp"
 
@@ -108,7 +109,9 @@ bool is_bare(std::string_view key) {
 // Walks the tables and collects what every key holds, and everything that no key can hold.
 class Flattener {
  public:
-  Flattener(const std::string& file, const std::string& base_folder) : file_(file), base_folder_(base_folder) {}
+  // With `sweep` the table [sweep] is read into it; else it is refused.
+  Flattener(const std::string& file, const std::string& base_folder, SweepDocument* sweep = nullptr)
+      : file_(file), base_folder_(base_folder), sweep_(sweep) {}
 
   void add_table(const std::string& prefix, const toml::table& table) {
     for (const auto& [key, node] : table) {
@@ -116,6 +119,8 @@ class Flattener {
       add_node(prefix.empty() ? name : prefix + "." + name, key, node);
     }
   }
+
+  bool has_sweep() const { return has_sweep_; }
 
   Settings finish() {
     if (!problems_.empty()) throw Error(ExitCode::kUsage, join_problems(std::move(problems_)));
@@ -126,31 +131,139 @@ class Flattener {
   void add_node(const std::string& name, const toml::key& key, const toml::node& node) {
     const bool holds_tables = node.is_array_of_tables();
     if (name == "sweep") {
-      refuse(node, "[sweep] describes many runs; `host bench` runs sweeps, `host run` and `host eval` one");
+      add_sweep(node);
     } else if (const toml::table* table = node.as_table()) {
       add_table(name, *table);
     } else if (holds_tables) {
       refuse(node, printable(name) + " is a list of tables; write [" + printable(name) + "], once");
     } else if (const toml::array* list = node.as_array()) {
       add_list(name, key, *list);
-    } else if (const auto scalar = scalar_of(node)) {
-      std::visit([&](const auto& value) { settings_[name] = {value, false, place(key.source().begin)}; }, *scalar);
-    } else {
-      refuse(node, printable(name) + " is a date or a time; put it in quotes if text is meant");
+    } else if (const auto setting = single_value(name, node, place(key.source().begin))) {
+      settings_[name] = *setting;
     }
   }
 
   void add_list(const std::string& name, const toml::key& key, const toml::array& list) {
+    if (auto setting = list_value(name, list, place(key.source().begin))) settings_[name] = std::move(*setting);
+  }
+
+  // Empty after a refusal.
+  std::optional<Setting> single_value(const std::string& name, const toml::node& node, const Place& where) {
+    const auto scalar = scalar_of(node);
+    if (!scalar) {
+      refuse(node, printable(name) + " is a date or a time; put it in quotes if text is meant");
+      return std::nullopt;
+    }
+    return std::visit([&](const auto& value) { return Setting{value, false, where}; }, *scalar);
+  }
+
+  std::optional<Setting> list_value(const std::string& name, const toml::array& list, const Place& where) {
     std::vector<Scalar> values;
     for (const toml::node& element : list) {
-      if (auto scalar = scalar_of(element)) {
-        values.push_back(std::move(*scalar));
-      } else {
+      auto scalar = scalar_of(element);
+      if (!scalar) {
         refuse(element, printable(name) + " holds something other than numbers, texts and booleans");
-        return;
+        return std::nullopt;
+      }
+      values.push_back(std::move(*scalar));
+    }
+    return Setting{std::move(values), false, where};
+  }
+
+  void add_sweep(const toml::node& node) {
+    const toml::table* table = node.as_table();
+    if (sweep_ == nullptr) {
+      refuse(node, "[sweep] describes many runs; `host bench` runs sweeps, `host run` and `host eval` one");
+    } else if (table == nullptr) {
+      refuse(node, "sweep is not a table; write [sweep]");
+    } else {
+      has_sweep_ = true;
+      add_axes("", *table);
+    }
+  }
+
+  // Keys may be quoted, "train.batch_size" = [8, 32], or dotted without quotes.
+  void add_axes(const std::string& prefix, const toml::table& table) {
+    for (const auto& [key, node] : table) {
+      const std::string name = prefix + std::string(key.str());
+      if (name == "case") {
+        for_each_table(name, node, [&](const toml::table& one) { add_case("", one, sweep_->cases.emplace_back()); });
+      } else if (name == "external") {
+        for_each_table(name, node, [&](const toml::table& one) { add_external(one); });
+      } else if (const toml::table* inner = node.as_table()) {
+        add_axes(name + ".", *inner);
+      } else {
+        add_axis(name, key, node);
       }
     }
-    settings_[name] = {std::move(values), false, place(key.source().begin)};
+  }
+
+  template <class Body>
+  void for_each_table(const std::string& name, const toml::node& node, Body body) {
+    const toml::array* list = node.as_array();
+    if (list == nullptr || !node.is_array_of_tables()) {
+      refuse(node, "sweep." + name + " is no list of tables; write [[sweep." + name + "]]");
+      return;
+    }
+    for (const toml::node& element : *list) body(*element.as_table());
+  }
+
+  void add_axis(const std::string& name, const toml::key& key, const toml::node& node) {
+    const Place where = place(key.source().begin);
+    const toml::array* list = node.as_array();
+    if (list == nullptr || list->empty() || node.is_array_of_tables()) {
+      refuse(node, "[sweep] " + printable(name) + " wants a list of values, as in [8, 32]");
+      return;
+    }
+    SweepAxis axis{name, {}, where};
+    for (const toml::node& element : *list) {
+      const toml::array* inner = element.as_array();
+      if (element.is_table()) {
+        refuse(element, "[sweep] " + printable(name) + " holds a table; [[sweep.case]] sets several keys together");
+        return;
+      }
+      auto value = inner != nullptr ? list_value(name, *inner, where) : single_value(name, element, where);
+      if (!value) return;
+      axis.values.push_back(std::move(*value));
+    }
+    sweep_->axes.push_back(std::move(axis));
+  }
+
+  void add_case(const std::string& prefix, const toml::table& table, Settings& into) {
+    for (const auto& [key, node] : table) {
+      const std::string name = prefix + std::string(key.str());
+      const Place where = place(key.source().begin);
+      if (const toml::table* inner = node.as_table()) {
+        add_case(name + ".", *inner, into);
+      } else if (node.is_array_of_tables()) {
+        refuse(node, "[[sweep.case]] " + printable(name) + " is a list of tables; a value is expected");
+      } else if (const toml::array* list = node.as_array()) {
+        if (auto value = list_value(name, *list, where)) into[name] = std::move(*value);
+      } else if (auto value = single_value(name, node, where)) {
+        into[name] = std::move(*value);
+      }
+    }
+  }
+
+  void add_external(const toml::table& table) {
+    SweepExternal external;
+    external.place = place(table.source().begin);
+    for (const auto& [key, node] : table) {
+      const std::string name(key.str());
+      const toml::array* words = node.as_array();
+      if (name == "name" && node.is_string()) {
+        external.name = node.as_string()->get();
+      } else if (name == "command" && words != nullptr && words->is_homogeneous<std::string>()) {
+        for (const toml::node& word : *words) external.command.push_back(word.as_string()->get());
+      } else {
+        refuse(node, "[[sweep.external]] " + printable(name) +
+                         " is unknown or of another type; it has name = \"text\" and command = [\"program\", ...]");
+      }
+    }
+    if (external.name.empty() || external.command.empty()) {
+      refuse(table, "[[sweep.external]] wants name = \"text\" and command = [\"program\", \"argument\", ...]");
+    }
+    sweep_->externals.push_back(std::move(external));
   }
 
   static std::optional<Scalar> scalar_of(const toml::node& node) {
@@ -173,21 +286,44 @@ class Flattener {
 
   const std::string& file_;
   const std::string& base_folder_;
+  SweepDocument* const sweep_;
+  bool has_sweep_ = false;
   Settings settings_;
   std::vector<Problem> problems_;
 };
 
-}  // namespace
-
-Settings parse_toml(std::string_view text, const std::string& file, const std::string& base_folder) {
+toml::table parse_checked(std::string_view text, const std::string& file) {
   if (text.size() > kMaxSettingsBytes) {
     throw Error(ExitCode::kUsage, file + ": a settings file has at most 64 KiB, this one has more");
   }
   check_dots(text, file);
-  const toml::table root = parse(text, file);
+  return parse(text, file);
+}
+
+bool stands_before(const Place& a, const Place& b) { return std::pair(a.line, a.column) < std::pair(b.line, b.column); }
+
+}  // namespace
+
+Settings parse_toml(std::string_view text, const std::string& file, const std::string& base_folder) {
+  const toml::table root = parse_checked(text, file);
   Flattener flattener(file, base_folder);
   flattener.add_table("", root);
   return flattener.finish();
+}
+
+SweepDocument parse_sweep(std::string_view text, const std::string& file, const std::string& base_folder) {
+  const toml::table root = parse_checked(text, file);
+  SweepDocument document;
+  Flattener flattener(file, base_folder, &document);
+  flattener.add_table("", root);
+  document.base = flattener.finish();
+  if (!flattener.has_sweep()) {
+    throw Error(ExitCode::kUsage, file + ": there is no [sweep]; `host run -c` runs a file that describes one run");
+  }
+  // toml++ hands out tables by name.
+  std::stable_sort(document.axes.begin(), document.axes.end(),
+                   [](const SweepAxis& a, const SweepAxis& b) { return stands_before(a.place, b.place); });
+  return document;
 }
 
 }  // namespace esp

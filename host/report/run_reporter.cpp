@@ -14,6 +14,7 @@
 #include "report/number_text.hpp"
 #include "report/progress_bar.hpp"
 #include "report/results.hpp"
+#include "report/run_page.hpp"
 
 namespace esp {
 namespace {
@@ -61,6 +62,7 @@ class RunFiles {
   void finish(const RunSummary& summary) {
     write_whole_file(folder_ / "results.json", results_json(summary));
     if (events_) events_->flush();
+    if (metrics_) write_run_page(folder_);
   }
 
  private:

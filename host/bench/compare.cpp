@@ -1,0 +1,132 @@
+#include "bench/compare.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "bench/measure.hpp"
+#include "error.hpp"
+#include "report/number_text.hpp"
+#include "report/run_page.hpp"
+#include "report/table.hpp"
+
+namespace esp::bench {
+namespace {
+
+constexpr double kSignificance = 0.01;
+constexpr double kMarginOfOneRun = 0.05;
+constexpr double kLossTolerance = 0.05;  // relative; strategies and precisions may differ by rounding
+
+double mean_loss(const Row& row) {
+  double sum = 0;
+  for (const RunMeasure& run : row.runs) sum += run.train_loss;
+  return sum / static_cast<double>(row.runs.size());
+}
+
+bool same_work(const Row& a, const Row& b) {
+  const double loss_a = mean_loss(a), loss_b = mean_loss(b);
+  if (std::isnan(loss_a) || std::isnan(loss_b)) return true;  // nobody knows
+  return std::abs(loss_a - loss_b) <= kLossTolerance * std::max(std::abs(loss_a), std::abs(loss_b));
+}
+
+std::vector<double> flat(const Runs& runs) {
+  std::vector<double> all;
+  for (const auto& run : runs) all.insert(all.end(), run.begin(), run.end());
+  return all;
+}
+
+Verdict judge(const Comparison& compared, const Row& a, const Row& b) {
+  if (!same_work(a, b)) return Verdict::kOtherWork;
+  if (compared.test.p >= kSignificance) return Verdict::kEqual;
+  const double margin = compared.one_run ? kMarginOfOneRun : 0;
+  if (compared.ratio.low > 1 + margin) return Verdict::kSlower;
+  return compared.ratio.high < 1 / (1 + margin) ? Verdict::kFaster : Verdict::kEqual;
+}
+
+const char* verdict_text(Verdict verdict) {
+  switch (verdict) {
+    case Verdict::kFaster:
+      return "faster";
+    case Verdict::kEqual:
+      return "equal within noise";
+    case Verdict::kSlower:
+      return "slower";
+    case Verdict::kOtherWork:
+      return "not the same work: training losses differ";
+    case Verdict::kLost:
+      return "no numbers any more";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::vector<Comparison> compare(const SweepResult& first, const SweepResult& second) {
+  if (first.protocol != second.protocol) {
+    throw Error(ExitCode::kUsage,
+                "the two were measured by different protocols: " + first.protocol + " and " + second.protocol);
+  }
+  std::vector<Comparison> rows;
+  for (const Row& a : first.rows) {
+    if (!a.done() || a.step_times().empty()) continue;
+    for (const Row& b : second.rows) {
+      if (a.label != b.label) continue;
+      Comparison compared{a.label};
+      if (!b.done() || b.step_times().empty()) {
+        compared.verdict = Verdict::kLost;
+      } else {
+        const Runs times_a = a.step_times(), times_b = b.step_times();
+        compared.ratio = ratio_of_medians(times_a, times_b);
+        compared.test = mann_whitney(flat(times_a), flat(times_b));
+        compared.one_run = times_a.size() < 2 || times_b.size() < 2;
+        compared.verdict = judge(compared, a, b);
+      }
+      rows.push_back(std::move(compared));
+      break;
+    }
+  }
+  if (rows.empty()) throw Error(ExitCode::kUsage, "the two have no case in common that has step times");
+  return rows;
+}
+
+void print_comparison(std::ostream& out, const std::vector<Comparison>& rows) {
+  std::vector<std::vector<std::string>> cells;
+  for (const Comparison& row : rows) {
+    if (row.verdict == Verdict::kLost) {
+      cells.push_back({row.label, "n/a", "n/a", "n/a", verdict_text(row.verdict)});
+    } else {
+      cells.push_back({row.label, fixed(row.ratio.middle, 4),
+                       fixed(row.ratio.low, 4) + " - " + fixed(row.ratio.high, 4),
+                       row.test.p < 1e-4 ? scientific(row.test.p) : fixed(row.test.p, 4), verdict_text(row.verdict)});
+    }
+  }
+  std::vector<ColumnTable::Column> columns{
+      {"case", 0, false}, {"step time, second / first"}, {"95 % interval"}, {"p (rank test)"}, {"verdict", 0, false}};
+  for (const auto& row : cells) {
+    for (size_t i = 0; i < columns.size(); ++i) columns[i].width = std::max(columns[i].width, text_width(row[i]));
+  }
+  const ColumnTable table(std::move(columns));
+  out << table.header();
+  for (const auto& row : cells) out << table.row(row);
+  if (std::any_of(rows.begin(), rows.end(), [](const Comparison& row) { return row.one_run; })) {
+    out << "One run a case does not show what differs from run to run: there only more than 5 % counts. "
+           "bench.repeats = 5 makes it sharper.\n";
+  }
+}
+
+SweepResult load_measurements(const std::filesystem::path& folder) {
+  if (holds_sweep(folder)) return read_result(folder);
+  if (!holds_run(folder)) {
+    throw Error(ExitCode::kUsage, folder.string() +
+                                      " holds neither a sweep (sweep.json, rows.jsonl) nor a finished run "
+                                      "(results.json, metrics.jsonl)");
+  }
+  SweepResult result;
+  result.protocol = protocol_name(Protocol::kHonest);
+  Row row;
+  row.label = "the run";
+  add_run(folder, 1, BenchOptions{}, row);
+  result.rows.push_back(std::move(row));
+  return result;
+}
+
+}  // namespace esp::bench

@@ -1,0 +1,179 @@
+#include "bench/measure.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "bench/warm_up.hpp"
+#include "config/value_text.hpp"
+#include "error.hpp"
+#include "report/json_text.hpp"
+#include "report/statistics.hpp"
+
+namespace esp::bench {
+namespace {
+
+using Json = nlohmann::json;
+namespace fs = std::filesystem;
+
+constexpr size_t kLongestLine = 1 << 20;  // of an external program
+
+[[noreturn]] void damaged(const fs::path& file, const std::string& why) {
+  throw Error(ExitCode::kCheckpoint, file.string() + ": " + why);
+}
+
+Json read_json(const fs::path& path) {
+  std::ifstream file(path);
+  if (!file) damaged(path, "cannot be read");
+  Json json = Json::parse(file, nullptr, false);
+  if (!json.is_object()) damaged(path, "is not a JSON object");
+  return json;
+}
+
+struct Steps {
+  std::vector<double> ms, samples;
+};
+
+Steps read_steps(const fs::path& path) {
+  std::ifstream file(path);
+  if (!file) damaged(path, "cannot be read");
+  Steps steps;
+  for (std::string line; std::getline(file, line);) {
+    const Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) damaged(path, "holds a line that is not a JSON object");
+    if (json.contains("event")) continue;
+    if (!json.contains("step_ms") || !json["step_ms"].is_number()) damaged(path, "holds a step without step_ms");
+    steps.ms.push_back(json["step_ms"].get<double>());
+    steps.samples.push_back(json.value("samples", 0.0));
+  }
+  if (steps.ms.empty()) damaged(path, "holds no step");
+  return steps;
+}
+
+double number(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_number() ? found->get<double>() : kUnknown;
+}
+
+std::string text(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found != json.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+int64_t integer(const Json& json, const char* key) {
+  const double value = number(json, key);
+  return value >= 0 && value < 1e15 ? static_cast<int64_t>(value) : 0;
+}
+
+double larger(double a, double b) { return std::isnan(a) ? b : std::isnan(b) ? a : std::max(a, b); }
+
+void add_quantiles(RunMeasure& run) {
+  if (run.step_ms.empty()) return;
+  run.median = quantile(run.step_ms, 0.5);
+  run.p5 = quantile(run.step_ms, 0.05);
+  run.p95 = quantile(run.step_ms, 0.95);
+}
+
+void add_facts(const Json& json, Row& row) {
+  row.plugin = text(json, "plugin");
+  row.model = text(json, "model");
+  row.device = text(json, "device");
+  row.device_name = text(json, "device_name");
+  row.precision = text(json, "precision");
+  row.world_size = integer(json, "world_size");
+  row.batch_size = integer(json, "batch_size");
+  row.global_batch_size = integer(json, "global_batch_size");
+  row.peak_allocated_bytes = larger(row.peak_allocated_bytes, number(json, "peak_allocated_bytes"));
+  row.peak_device_bytes = larger(row.peak_device_bytes, number(json, "peak_device_bytes"));
+  if (const auto tags = json.find("memory_bytes"); tags != json.end() && tags->is_object()) {
+    for (const auto& [tag, bytes] : tags->items()) {
+      if (bytes.is_number()) row.memory_bytes[tag] = std::max(row.memory_bytes[tag], bytes.get<double>());
+    }
+  }
+  if (const auto counts = json.find("collectives_per_step"); counts != json.end() && counts->is_object()) {
+    for (const auto& [name, count] : counts->items()) {
+      if (count.is_object()) row.collectives[name] = {number(count, "calls"), number(count, "bytes")};
+    }
+  }
+}
+
+void add_mfu(const Json& json, const BenchOptions& options, Row& row) {
+  const double flops = number(json, "model_flops_per_sample");
+  if (!(flops > 0)) return;
+  row.model_flops_per_second = flops * row.samples_per_second();
+  row.mfu = number(json, "mfu");
+  if (std::isnan(row.mfu) && options.peak_flops > 0 && row.world_size > 0) {
+    row.mfu = row.model_flops_per_second / (options.peak_flops * static_cast<double>(row.world_size));
+  }
+}
+
+double sum_from(const std::vector<double>& values, size_t begin) {
+  double sum = 0;
+  for (size_t i = begin; i < values.size(); ++i) sum += values[i];
+  return sum;
+}
+
+}  // namespace
+
+void add_run(const fs::path& folder, int64_t repeat, const BenchOptions& options, Row& row) {
+  const Json results = read_json(folder / "results.json");
+  const Steps steps = read_steps(folder / "metrics.jsonl");
+  RunMeasure run;
+  run.repeat = repeat;
+  run.samples = number(results, "train_samples");
+  run.train_loss = number(results, "train_loss");
+  run.warmup = options.warmup ? std::min(static_cast<size_t>(*options.warmup), steps.ms.size() - 1)
+                              : detect_warmup(steps.ms, static_cast<size_t>(options.warmup_allowance()));
+  run.step_ms.assign(steps.ms.begin() + static_cast<std::ptrdiff_t>(run.warmup), steps.ms.end());
+  add_quantiles(run);
+  if (options.protocol == Protocol::kSeed) {  // all samples over wall time, the first step included
+    run.samples_per_second = run.samples / number(results, "train_runtime");
+  } else {
+    run.samples_per_second = 1e3 * sum_from(steps.samples, run.warmup) / sum_from(steps.ms, run.warmup);
+  }
+  row.runs.push_back(std::move(run));
+  add_facts(results, row);
+  add_mfu(results, options, row);
+}
+
+std::string add_external_run(const std::string& output, int64_t repeat, Row& row) {
+  Json found;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.size() > kLongestLine || line.find('{') == std::string::npos) continue;
+    Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) continue;
+    if (number(json, "samples_per_second") > 0 || number(json, "step_ms_median") > 0) found = std::move(json);
+  }
+  if (found.is_null()) return "wrote no JSON line with samples_per_second or step_ms_median";
+  RunMeasure run;
+  run.repeat = repeat;
+  run.median = number(found, "step_ms_median");
+  run.p5 = number(found, "step_ms_p5");
+  run.p95 = number(found, "step_ms_p95");
+  run.train_loss = number(found, "train_loss");
+  run.samples = static_cast<double>(integer(found, "train_samples"));
+  if (const auto steps = found.find("step_ms"); steps != found.end() && steps->is_array()) {
+    for (const Json& step : *steps) {
+      if (!step.is_number() || !(step.get<double>() > 0)) return "wrote a step_ms list with something else than times";
+      run.step_ms.push_back(step.get<double>());
+    }
+    add_quantiles(run);
+  }
+  run.samples_per_second = number(found, "samples_per_second");
+  const auto samples_a_step = static_cast<double>(integer(found, "global_batch_size"));
+  if (std::isnan(run.samples_per_second) && samples_a_step > 0 && run.median > 0) {
+    run.samples_per_second = 1e3 * samples_a_step / run.median;
+  }
+  row.runs.push_back(std::move(run));
+  const std::string name = row.plugin;
+  add_facts(found, row);
+  row.plugin = name;
+  for (std::string* told : {&row.plugin, &row.model, &row.device, &row.device_name, &row.precision}) {
+    *told = printable(*told);
+  }
+  return "";
+}
+
+}  // namespace esp::bench

@@ -1,0 +1,158 @@
+#include "bench/row.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "error.hpp"
+#include "report/json_text.hpp"
+#include "report/statistics.hpp"
+
+namespace esp::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr const char* kStatusNames[] = {"done", "refused", "out of memory", "time limit", "failed"};
+
+RowStatus status_of(const std::string& name) {
+  for (size_t i = 0; i < std::size(kStatusNames); ++i) {
+    if (name == kStatusNames[i]) return static_cast<RowStatus>(i);
+  }
+  throw std::invalid_argument("no status is called " + name);
+}
+
+double number(const Json& json, const char* key) {
+  const auto found = json.find(key);
+  return found == json.end() || !found->is_number() ? kUnknown : found->get<double>();
+}
+
+Json to_json(const RunMeasure& run) {
+  return {{"repeat", run.repeat},   {"warmup_steps", run.warmup},   {"step_ms_median", run.median},
+          {"step_ms_p5", run.p5},   {"step_ms_p95", run.p95},       {"samples_per_second", run.samples_per_second},
+          {"samples", run.samples}, {"train_loss", run.train_loss}, {"step_ms", run.step_ms}};
+}
+
+RunMeasure run_from(const Json& json) {
+  RunMeasure run;
+  run.repeat = json.at("repeat").get<int64_t>();
+  run.warmup = json.at("warmup_steps").get<size_t>();
+  run.median = number(json, "step_ms_median");
+  run.p5 = number(json, "step_ms_p5");
+  run.p95 = number(json, "step_ms_p95");
+  run.samples_per_second = number(json, "samples_per_second");
+  run.samples = json.at("samples").get<double>();
+  run.train_loss = number(json, "train_loss");
+  run.step_ms = json.at("step_ms").get<std::vector<double>>();
+  return run;
+}
+
+double mean_over(const std::vector<RunMeasure>& runs, double RunMeasure::*value) {
+  if (runs.empty()) return kUnknown;
+  double sum = 0;
+  for (const RunMeasure& run : runs) sum += run.*value;
+  return sum / static_cast<double>(runs.size());
+}
+
+// Of all steps where they are known, else of what the runs say of themselves.
+double over_steps(const Row& row, double q, double RunMeasure::*told) {
+  std::vector<double> all;
+  for (const auto& run : row.step_times()) all.insert(all.end(), run.begin(), run.end());
+  return all.empty() ? mean_over(row.runs, told) : quantile(std::move(all), q);
+}
+
+}  // namespace
+
+const char* status_name(RowStatus status) { return kStatusNames[static_cast<size_t>(status)]; }
+
+Runs Row::step_times() const {
+  Runs times;
+  for (const RunMeasure& run : runs) {
+    if (!run.step_ms.empty()) times.push_back(run.step_ms);
+  }
+  return times;
+}
+
+double Row::median() const { return over_steps(*this, 0.5, &RunMeasure::median); }
+double Row::p5() const { return over_steps(*this, 0.05, &RunMeasure::p5); }
+double Row::p95() const { return over_steps(*this, 0.95, &RunMeasure::p95); }
+double Row::samples_per_second() const { return mean_over(runs, &RunMeasure::samples_per_second); }
+
+double Row::rate_spread() const {
+  if (runs.size() < 2) return kUnknown;
+  const auto slower = [](const RunMeasure& a, const RunMeasure& b) {
+    return a.samples_per_second < b.samples_per_second;
+  };
+  const auto [slowest, fastest] = std::minmax_element(runs.begin(), runs.end(), slower);
+  return (fastest->samples_per_second - slowest->samples_per_second) / samples_per_second();
+}
+
+std::string to_json_line(const Row& row) {
+  Json json = {{"id", row.id}, {"label", row.label}, {"settings", Json::array()}};
+  for (const auto& [key, value] : row.swept) json["settings"].push_back({{"key", key}, {"value", value}});
+  json["external"] = row.external;
+  json["status"] = status_name(row.status);
+  json["exit_code"] = row.exit_code;
+  json["reason"] = row.reason;
+  json["plugin"] = row.plugin;
+  json["model"] = row.model;
+  json["device"] = row.device;
+  json["device_name"] = row.device_name;
+  json["precision"] = row.precision;
+  json["world_size"] = row.world_size;
+  json["batch_size"] = row.batch_size;
+  json["global_batch_size"] = row.global_batch_size;
+  json["samples_per_second"] = row.samples_per_second();
+  json["step_ms_median"] = row.median();
+  json["step_ms_p5"] = row.p5();
+  json["step_ms_p95"] = row.p95();
+  json["model_flops_per_second"] = row.model_flops_per_second;
+  json["mfu"] = row.mfu;
+  json["peak_allocated_bytes"] = row.peak_allocated_bytes;
+  json["peak_device_bytes"] = row.peak_device_bytes;
+  json["memory_bytes"] = Json::object();
+  for (const auto& [tag, bytes] : row.memory_bytes) json["memory_bytes"][tag] = bytes;
+  json["collectives_per_step"] = Json::object();
+  for (const auto& [name, count] : row.collectives) {
+    json["collectives_per_step"][name] = {{"calls", count.calls}, {"bytes", count.bytes}};
+  }
+  json["runs"] = Json::array();
+  for (const RunMeasure& run : row.runs) json["runs"].push_back(to_json(run));
+  return json_text(json) + "\n";
+}
+
+Row row_from_json(const std::string& line, const std::string& place) try {
+  const Json json = Json::parse(line);
+  Row row;
+  row.id = json.at("id").get<std::string>();
+  row.label = json.at("label").get<std::string>();
+  for (const Json& pair : json.at("settings")) {
+    row.swept.emplace_back(pair.at("key").get<std::string>(), pair.at("value").get<std::string>());
+  }
+  row.external = json.at("external").get<bool>();
+  row.status = status_of(json.at("status").get<std::string>());
+  row.exit_code = json.at("exit_code").get<int>();
+  row.reason = json.at("reason").get<std::string>();
+  row.plugin = json.at("plugin").get<std::string>();
+  row.model = json.at("model").get<std::string>();
+  row.device = json.at("device").get<std::string>();
+  row.device_name = json.at("device_name").get<std::string>();
+  row.precision = json.at("precision").get<std::string>();
+  row.world_size = json.at("world_size").get<int64_t>();
+  row.batch_size = json.at("batch_size").get<int64_t>();
+  row.global_batch_size = json.at("global_batch_size").get<int64_t>();
+  row.model_flops_per_second = json.at("model_flops_per_second").get<double>();
+  row.mfu = number(json, "mfu");
+  row.peak_allocated_bytes = number(json, "peak_allocated_bytes");
+  row.peak_device_bytes = number(json, "peak_device_bytes");
+  for (const auto& [tag, bytes] : json.at("memory_bytes").items()) row.memory_bytes[tag] = bytes.get<double>();
+  for (const auto& [name, count] : json.at("collectives_per_step").items()) {
+    row.collectives[name] = {count.at("calls").get<double>(), count.at("bytes").get<double>()};
+  }
+  for (const Json& run : json.at("runs")) row.runs.push_back(run_from(run));
+  return row;
+} catch (const std::exception& error) {
+  throw Error(ExitCode::kCheckpoint,
+              place + ": not a row of a sweep (" + error.what() + "); run host bench again with another --out");
+}
+
+}  // namespace esp::bench
