@@ -248,6 +248,7 @@ class Flattener {
   void add_external(const toml::table& table) {
     SweepExternal external;
     external.place = place(table.source().begin);
+    const size_t problems_before = problems_.size();
     for (const auto& [key, node] : table) {
       const std::string name(key.str());
       const toml::array* words = node.as_array();
@@ -260,7 +261,8 @@ class Flattener {
                          " is unknown or of another type; it has name = \"text\" and command = [\"program\", ...]");
       }
     }
-    if (external.name.empty() || external.command.empty()) {
+    const bool incomplete = external.name.empty() || external.command.empty();
+    if (incomplete && problems_.size() == problems_before) {
       refuse(table, "[[sweep.external]] wants name = \"text\" and command = [\"program\", \"argument\", ...]");
     }
     sweep_->externals.push_back(std::move(external));
