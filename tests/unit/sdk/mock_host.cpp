@@ -119,6 +119,7 @@ struct MockTables {
     *out = std::aligned_alloc(256, whole);
     std::memset(*out, 0, whole);
     of(ctx).allocations[static_cast<const char*>(*out)] = {bytes, place, tag, flags};
+    of(ctx).allocated[place][tag] += whole;
     return ESP_OK;
   }
   static void free(void* ctx, void* memory) {

@@ -112,9 +112,10 @@ class MockHost {
   }
 
   std::vector<Op> ops;
-  std::map<uint32_t, esp_bind> params, gradients;       // as bound
-  std::map<const char*, Allocation> allocations;        // living
-  std::map<uint32_t, std::map<uint64_t, int>> applied;  // param -> element -> times
+  std::map<uint32_t, esp_bind> params, gradients;              // as bound
+  std::map<const char*, Allocation> allocations;               // living
+  std::map<uint32_t, std::map<uint32_t, uint64_t>> allocated;  // place -> tag -> bytes of all allocations
+  std::map<uint32_t, std::map<uint64_t, int>> applied;         // param -> element -> times
   double sum_of_squares = 0;
   uint64_t norm_elements = 0;
   int norms_finished = 0;

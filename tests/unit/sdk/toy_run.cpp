@@ -72,19 +72,9 @@ class Rank {
       const auto text = settings_.texts.find(component.options[i]->key);
       if (text != settings_.texts.end()) values_.back().v.s = text->second;
     }
-    run_ = {sizeof run_,
-            settings_.mode,
-            rank_,
-            settings_.world,
-            settings_.device_kind,
-            0,
-            settings_.n_micro,
-            1,
-            settings_.precision,
-            0,
-            42,
-            0,
-            0};
+    run_ = {sizeof run_, settings_.mode,          rank_, settings_.world,     settings_.device_kind,
+            0,           settings_.n_micro,       1,     settings_.precision, 0,
+            42,          settings_.budget_device, 0};
     config_ = {sizeof config_, component.n_options, values_.data(), &run_, nullptr, 0, 0};
     table_ = static_cast<const esp_strategy_v1*>(component.table(ESP_STRATEGY_ID));
     return check(component.create(&result_.host->host(), &config_, &self_, &error_));

@@ -42,6 +42,7 @@ struct ToySettings {
   uint32_t mode = ESP_MODE_TRAIN;
   uint32_t precision = ESP_PRECISION_DEFAULT;
   int32_t device_kind = ESP_CPU;
+  uint64_t budget_device = 0;  // bytes, 0 = no limit
   MockUpdate update;
   std::map<std::string, uint64_t> options;   // numbers, by key
   std::map<std::string, const char*> texts;  // the same for texts

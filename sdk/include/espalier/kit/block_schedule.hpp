@@ -62,11 +62,17 @@ class Windows {
 
   // Windows that are open at once, at most.
   uint32_t most_open() const {
+    return most_open([](uint32_t) { return true; });
+  }
+  // Of the blocks that counts(block) says.
+  template <class Counts>
+  uint32_t most_open(const Counts& counts) const {
+    const auto is_counted = [&](const Window& window) { return counts(window.block); };
     size_t open = 0, most = 0;
     for (size_t pos = 0; pos < opens_.size(); ++pos) {
-      open += opens_[pos].size();
+      open += static_cast<size_t>(std::count_if(opens_[pos].begin(), opens_[pos].end(), is_counted));
       most = std::max(most, open);
-      open -= closes_[pos].size();
+      open -= static_cast<size_t>(std::count_if(closes_[pos].begin(), closes_[pos].end(), is_counted));
     }
     return static_cast<uint32_t>(most);
   }

@@ -1,0 +1,140 @@
+#include "gradients.hpp"
+
+#include <espalier/kit/shard_set.hpp>
+
+#include "placement.hpp"
+
+namespace gemini {
+
+using esp::kit::element;
+using esp::kit::Window;
+
+Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream reduction, esp_stream cpu)
+    : chunks_(chunks),
+      binder_(binder),
+      reduction_(reduction),
+      cpu_(cpu),
+      grad_t_(chunks.compute_t),
+      sum_t_(chunks.sum_dtype()),
+      fence_(chunks.host.device),
+      slots_(chunks.host, gradient_slots(chunks).count, gradient_slots(chunks).elements * ESP_DTYPE_BYTES(grad_t_),
+             ESP_TAG_BUCKET),
+      slot_of_(chunks.n_trained),
+      has_landed_(chunks.n_trained),
+      states_("gradients", {"not there", "open", "summed", "final", "applied"},
+              {{Gradient::kNone, Gradient::kOpen},
+               {Gradient::kOpen, Gradient::kSummed},
+               {Gradient::kSummed, Gradient::kOpen},
+               {Gradient::kSummed, Gradient::kFinal},
+               {Gradient::kNone, Gradient::kFinal},
+               {Gradient::kFinal, Gradient::kApplied}},
+              chunks.n_trained) {
+  const bool lands = chunks.several_windows() || sum_t_ != grad_t_;
+  for (Tier tier : kTiers) {
+    const uint64_t n = chunks.trained_size(tier), bytes = n * ESP_DTYPE_BYTES(sum_t_);
+    const auto i = static_cast<size_t>(tier);
+    if (update_place(tier) == ESP_DEVICE) {
+      sums_[i] = chunks.host.memory.device(bytes, ESP_TAG_GRAD, ESP_MEM_COMM);
+    } else {
+      sums_[i] = chunks.host.memory.pinned(bytes, ESP_TAG_GRAD);
+      if (lands) landing_[i] = chunks.host.memory.pinned(n * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET);
+    }
+  }
+  for (const Block& chunk : chunks.layout.blocks()) {
+    if (!chunks.trained(chunk)) break;
+    added_.push_back(chunks.host.device.new_event());
+    if (chunks.windows.count(chunk.index) > 0 && chunks.summed_in_place(chunk.index)) {
+      bind(binder, chunk, sum(chunk), ESP_WRITE_EACH_PASS);
+    }
+  }
+}
+
+void Gradients::begin_step() {
+  slots_.begin_step();
+  states_.reset();
+  has_landed_.assign(has_landed_.size(), false);
+}
+
+// step.grads follows step.compute within the unit, so that waiting for the slot there suffices.
+void Gradients::open(const esp_step& step) {
+  for (const Window& window : chunks_.windows.opens(step.pos)) {
+    states_.enter(window.block, Gradient::kOpen);
+    if (!chunks_.needs_gradient_slot(window.block)) continue;
+    const uint32_t slot = slots_.take(step.compute);
+    slot_of_[window.block] = slot;
+    bind(binder_, chunks_.layout.blocks()[window.block], slots_.data(slot), ESP_WRITE_NOW);
+  }
+}
+
+void Gradients::close(const esp_step& step) {
+  for (const Window& window : chunks_.windows.closes(step.pos)) {
+    fence_.order(step.grads, reduction_);
+    if (chunks_.needs_gradient_slot(window.block)) {
+      reduce(chunks_.layout.blocks()[window.block], window.first);
+      slots_.give_back(slot_of_[window.block], reduction_);
+    }
+    states_.enter(window.block, Gradient::kSummed);
+  }
+}
+
+void Gradients::finish(const Block& chunk) {
+  states_.enter(chunk.index, Gradient::kFinal);
+  fence_.order(reduction_, stream(chunks_.tier(chunk)));
+}
+
+void* Gradients::sum(const Block& chunk) const {
+  return element(sums_[static_cast<size_t>(chunks_.tier(chunk))].data(), chunks_.at(chunk), sum_t_);
+}
+
+void Gradients::bind(const esp::Binder& binder, const Block& chunk, void* whole, uint32_t mode) const {
+  std::vector<esp_bind> binds;
+  for (const esp::kit::Place& place : chunk.places) {
+    binds.push_back({place.param, ESP_BIND_GRAD, element(whole, place.offset - chunk.begin, grad_t_), grad_t_, mode});
+  }
+  binder.bind({binds.data(), binds.size()});
+}
+
+void Gradients::reduce(const Block& chunk, bool first) {
+  void* whole = slots_.data(slot_of_[chunk.index]);
+  void* own = element(whole, chunks_.partition.begin(chunk) - chunk.begin, grad_t_);
+  const bool on_device = update_place(chunks_.tier(chunk)) == ESP_DEVICE;
+  const bool into_sum = on_device && first && sum_t_ == grad_t_ && !chunks_.alone();
+  if (!chunks_.alone()) {
+    chunks_.host.comm.reduce_scatter(chunks_.group, whole, into_sum ? sum(chunk) : own, chunks_.part(chunk), grad_t_,
+                                     ESP_AVG, reduction_);
+  }
+  if (into_sum) return;
+  if (on_device) {
+    add(chunk, own, first, reduction_);
+  } else {
+    send_to_host(chunk, own, first);
+  }
+}
+
+void Gradients::add(const Block& chunk, const void* part, bool first, esp_stream stream) const {
+  const esp::Kernels& kernels = chunks_.host.kernels;
+  if (first) {
+    kernels.convert(sum(chunk), sum_t_, part, grad_t_, chunks_.part(chunk), stream);
+  } else {
+    kernels.axpby(chunks_.part(chunk), 1.0f, nullptr, part, grad_t_, 1.0f, nullptr, sum(chunk), sum_t_, stream);
+  }
+}
+
+// Crosses in the gradients' own dtype; what has to be widened or added lands beside the sum.
+void Gradients::send_to_host(const Block& chunk, const void* part, bool first) {
+  const esp::Kernels& kernels = chunks_.host.kernels;
+  const uint64_t bytes = chunks_.part(chunk) * ESP_DTYPE_BYTES(grad_t_);
+  if (first && sum_t_ == grad_t_) {
+    kernels.copy(sum(chunk), part, bytes, reduction_);
+    return;
+  }
+  void* landed = landing_[static_cast<size_t>(chunks_.tier(chunk))].at(chunks_.at(chunk), grad_t_);
+  if (has_landed_[chunk.index]) chunks_.host.device.wait(reduction_, added_[chunk.index]);
+  kernels.copy(landed, part, bytes, reduction_);
+  fence_.order(reduction_, cpu_);
+  add(chunk, landed, first, cpu_);
+  chunks_.host.device.record(added_[chunk.index], cpu_);
+  has_landed_[chunk.index] = true;
+}
+
+}  // namespace gemini

@@ -1,0 +1,54 @@
+// Gradients: whole only while backward writes them, then this rank's part of their mean, where its optimizer is.
+#pragma once
+
+#include <espalier/kit/fence.hpp>
+#include <espalier/kit/lifecycle.hpp>
+#include <espalier/kit/slots.hpp>
+
+#include "chunks.hpp"
+
+namespace gemini {
+
+// Of a chunk in a step: nothing yet; being written by the model; a part of the sum; final; in the weights.
+enum class Gradient : uint32_t { kNone, kOpen, kSummed, kFinal, kApplied };
+
+class Gradients {
+ public:
+  // reduction: a device stream that averages, sends and sums; cpu: sums in host memory. The chunks outlive this.
+  Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream reduction, esp_stream cpu);
+
+  void begin_step();
+  void open(const esp_step& step);   // in pre_backward
+  void close(const esp_step& step);  // in post_backward
+
+  // The sum will not change any more: it is complete on the stream that sums the chunk's tier, also where no backward
+  // has touched it and it is zero.
+  void finish(const Block& chunk);
+  void applied(const Block& chunk) { states_.enter(chunk.index, Gradient::kApplied); }
+
+  // This rank's part.
+  void* sum(const Block& chunk) const;
+  esp_dtype dtype() const { return sum_t_; }
+  esp_stream stream(Tier tier) const { return update_place(tier) == ESP_PINNED ? cpu_ : reduction_; }
+
+ private:
+  void bind(const esp::Binder& binder, const Block& chunk, void* whole, uint32_t mode) const;
+  void reduce(const Block& chunk, bool first);
+  void add(const Block& chunk, const void* part, bool first, esp_stream stream) const;
+  void send_to_host(const Block& chunk, const void* part, bool first);
+
+  const Chunks& chunks_;
+  const esp::Binder binder_;
+  const esp_stream reduction_, cpu_;
+  const esp_dtype grad_t_, sum_t_;
+  const esp::kit::Fence fence_;
+  std::array<esp::Buffer, kTiers.size()> sums_;
+  std::array<esp::Buffer, kTiers.size()> landing_;  // in host memory, for what has yet to be added to the sum
+  esp::kit::Slots slots_;
+  std::vector<uint32_t> slot_of_;  // [trained chunks] while open
+  std::vector<esp_event> added_;   // [trained chunks] the landing place has been read
+  std::vector<bool> has_landed_;   // [trained chunks] in this step
+  esp::kit::Lifecycle<Gradient> states_;
+};
+
+}  // namespace gemini
