@@ -9,8 +9,10 @@ demo: build
 	$(BUILD)/stage/bin/draw_leaves $(DEMO)/leaves
 	rm -rf $(DEMO)/run
 	$(HOST) run --plugin=libddp.so --nproc=2 --data.path=$(DEMO)/leaves -c bench/demo.toml --out=$(DEMO)/run
+	$(HOST) bench bench/sweeps/strategies.toml --data.path=$(DEMO)/leaves --out=$(DEMO)/strategies
 	@echo "The trained model is in $(DEMO)/run/model; score it with:"
 	@echo "  $(HOST) eval --model.weights=$(DEMO)/run/model --data.path=$(DEMO)/leaves --data.split=test"
+	@echo "Reports to open in a browser: $(DEMO)/run/report.html, $(DEMO)/strategies/report.html"
 
 # Building as it was configured the last time; the first time without the tests.
 build:

@@ -3,10 +3,10 @@
 set(Espalier_INSTALL_LIBRARIES lib/third_party)
 
 # DT_RPATH rather than DT_RUNPATH: it is also searched for what the small libraries need themselves.
-foreach(target IN ITEMS espalier_host vit)
+foreach(target IN ITEMS espalier_host draw_leaves vit)
   target_link_options(${target} PRIVATE -Wl,--disable-new-dtags)
 endforeach()
-set_target_properties(espalier_host PROPERTIES INSTALL_RPATH "$ORIGIN/../${Espalier_INSTALL_LIBRARIES}")
+set_target_properties(espalier_host draw_leaves PROPERTIES INSTALL_RPATH "$ORIGIN/../${Espalier_INSTALL_LIBRARIES}")
 set_target_properties(vit PROPERTIES INSTALL_RPATH "$ORIGIN/../third_party")
 set_target_properties(espalier_runtime PROPERTIES INSTALL_RPATH "")
 
@@ -21,7 +21,7 @@ install(FILES README.md CHANGELOG.md LICENSE NOTICE DESTINATION share/espalier)
 install(DIRECTORY docs DESTINATION share/espalier)
 
 install(CODE "
-  file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:espalier_host> MODULES $<TARGET_FILE:vit>
+  file(GET_RUNTIME_DEPENDENCIES EXECUTABLES $<TARGET_FILE:espalier_host> $<TARGET_FILE:draw_leaves> MODULES $<TARGET_FILE:vit>
     RESOLVED_DEPENDENCIES_VAR resolved UNRESOLVED_DEPENDENCIES_VAR unresolved
     PRE_EXCLUDE_REGEXES \"^(libtorch|libc10|libc\\\\.|libm\\\\.|libgcc_s|libstdc|ld-linux|libpthread|libdl|libcud|libcupti|libgomp)\")
   foreach(library IN LISTS resolved)
