@@ -52,6 +52,7 @@ void transpose(const uint8_t* in, uint32_t rows, uint32_t columns, uint8_t* out)
 }  // namespace
 
 // In the order of Pillow's own operations: the rounding of every weight depends on it.
+// NOLINTBEGIN(bugprone-incorrect-roundings)
 ResizeAxis make_resize_axis(uint32_t in, uint32_t out) {
   ResizeAxis axis{in, out, 0, std::vector<uint32_t>(out), std::vector<uint32_t>(out), {}};
   const double scale = static_cast<double>(in) / out;
@@ -79,6 +80,7 @@ ResizeAxis make_resize_axis(uint32_t in, uint32_t out) {
   }
   return axis;
 }
+// NOLINTEND(bugprone-incorrect-roundings)
 
 bool vertical_pass_first(uint32_t in_width, uint32_t in_height, uint32_t out_width, uint32_t out_height) {
   const int64_t narrowed = int64_t{in_width} - out_width, shortened = int64_t{in_height} - out_height;

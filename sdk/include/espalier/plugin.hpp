@@ -50,6 +50,7 @@ class Instance {
   static C& of(void* self) { return *static_cast<Instance*>(self)->component_; }
 
   static esp_status create(const esp_host* host, const esp_config* config, void** self, esp_error* error) noexcept {
+    // NOLINTNEXTLINE(bugprone-unhandled-exception-at-new): guarded catches it
     return guarded("create", error, [&] { *self = new Instance(*host, *config); });
   }
   static void destroy(void* self) noexcept { delete static_cast<Instance*>(self); }
@@ -202,6 +203,7 @@ constexpr esp_note_record note_record(const char* id, const char* version, const
 
 // Defines has_member_<name><T>: whether T has a member of that name, whatever its type. So a hook with a wrong
 // signature is an error of the compiler and never a hook that is silently not called.
+// NOLINTBEGIN(bugprone-macro-parentheses): the argument is the name of a member
 #define ESP_HAS_MEMBER(name)                                                        \
   template <class T>                                                                \
   class HasMember_##name {                                                          \
@@ -218,6 +220,7 @@ constexpr esp_note_record note_record(const char* id, const char* version, const
    public:                                                                          \
     static constexpr bool value = sizeof(ambiguous<Both>(nullptr)) == sizeof(long); \
   }
+// NOLINTEND(bugprone-macro-parentheses)
 
 }  // namespace detail
 }  // namespace ESP_HIDDEN
