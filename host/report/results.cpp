@@ -1,5 +1,7 @@
 #include "report/results.hpp"
 
+#include <algorithm>
+
 #include "report/json_text.hpp"
 #include "report/number_text.hpp"
 #include "report/table.hpp"
@@ -48,6 +50,17 @@ void add_memory(Json& json, const runtime::MemoryReport& memory) {
   json["memory_bytes"] = memory_json(memory.by_tag);
   json["memory_bytes_predicted"] =
       or_null(memory.predicted_by_tag, [](const auto& tags) { return memory_json(tags.data()); });
+}
+
+// What rank 0 did in a step, on average.
+void add_collectives(Json& json, const runtime::FinishReport& finish) {
+  const auto per_step = [&](const runtime::CollectiveReport& all) -> Json {
+    const auto steps = static_cast<double>(std::max<int64_t>(finish.steps, 1));
+    return {{"calls", static_cast<double>(all.calls) / steps}, {"bytes", static_cast<double>(all.bytes) / steps}};
+  };
+  json["collectives_per_step"] = {{"all_reduce", per_step(finish.all_reduce)},
+                                  {"reduce_scatter", per_step(finish.reduce_scatter)},
+                                  {"all_gather", per_step(finish.all_gather)}};
 }
 
 std::string batch_text(const runtime::StartReport& start) {
@@ -120,6 +133,7 @@ std::string results_json(const RunSummary& summary) {
   json["warmup_steps_left_out"] = or_null(times, [](const auto& t) { return t.warmup; });
   add_evaluation(json, summary);
   add_memory(json, finish.memory);
+  add_collectives(json, finish);
   json["model_flops_per_sample"] = finish.model_flops_per_sample;
   json["model_flops_per_second"] = finish.model_flops_per_sample * rate;
   json["mfu"] = nullptr;  // no figure for the peak of a CPU would be honest

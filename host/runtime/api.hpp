@@ -116,16 +116,23 @@ struct MemoryReport {
   std::optional<std::array<uint64_t, ESP_N_TAGS>> predicted_by_tag;  // what `host plan` says of this run
 };
 
+// Of one kind, in all training steps together.
+struct CollectiveReport {
+  uint64_t calls = 0;
+  uint64_t bytes = 0;  // of the larger of input and output
+};
+
 struct FinishReport {
   int64_t steps = 0;
   double train_loss = 0;  // mean over all samples trained on
   double train_seconds = 0;
   uint64_t trained_samples = 0;
   int64_t skipped_steps = 0;
-  std::optional<Evaluation> evaluation;  // the last one
-  MemoryReport memory;                   // maximum over ranks
-  double model_flops_per_sample = 0;     // forward and backward
-  std::string model_folder;              // as written, or empty
+  std::optional<Evaluation> evaluation;                     // the last one
+  MemoryReport memory;                                      // maximum over ranks
+  double model_flops_per_sample = 0;                        // forward and backward
+  CollectiveReport all_reduce, reduce_scatter, all_gather;  // rank 0's, among all ranks; none with one rank
+  std::string model_folder;                                 // as written, or empty
 };
 
 // Told on rank 0, on the main thread. An exception from here ends the run.
@@ -153,7 +160,7 @@ class Api {
 };
 
 // The library's only exported symbol. kApiVersion guards against a stale file beside a new host.
-inline constexpr uint32_t kApiVersion = 2;
+inline constexpr uint32_t kApiVersion = 3;
 inline constexpr const char* kApiSymbol = "espalier_runtime_api";
 using ApiFactory = Api* (*)(uint32_t version);  // static storage, or NULL when the version differs
 

@@ -53,6 +53,7 @@ class Trainer {
   void stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const;
   void pause_at(int64_t steps_done);
   void end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation);
+  void count_collectives(const CommCounters& before);
   void finish_run();
 
   Session& session_;
@@ -69,6 +70,7 @@ class Trainer {
   double loss_total_ = 0, train_seconds_ = 0;
   uint64_t samples_total_ = 0;
   int64_t skipped_ = 0;
+  CommCounters comm_;  // of training steps alone
 };
 
 Trainer::Trainer(Session& session) : session_(session), config_(session.job.config) {
@@ -118,6 +120,7 @@ void Trainer::issue(int64_t step) {
   paused_ = false;
   pending.data_wait_s = session_.inputs->take();
   Stream& compute = session_.device->compute();
+  const CommCounters comm_before = session_.world.data->counters();
   pending.begin = session_.device->mark(compute);
   session_.losses->begin();
   const std::vector<double> lr(kGroups, pending.lr);
@@ -127,7 +130,17 @@ void Trainer::issue(int64_t step) {
   session_.update->end_step();
   session_.losses->end(static_cast<uint64_t>(step));
   pending.end = session_.device->mark(compute);
+  count_collectives(comm_before);
   pending_ = std::move(pending);
+}
+
+// Calls are counted as they are enqueued, by this thread.
+void Trainer::count_collectives(const CommCounters& before) {
+  const CommCounters now = session_.world.data->counters();
+  for (const auto kind : {&CommCounters::all_reduce, &CommCounters::reduce_scatter, &CommCounters::all_gather}) {
+    (comm_.*kind).calls += (now.*kind).calls - (before.*kind).calls;
+    (comm_.*kind).bytes += (now.*kind).bytes - (before.*kind).bytes;
+  }
 }
 
 void Trainer::stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const {
@@ -224,6 +237,11 @@ void Trainer::finish_run() {
   report.memory.predicted_by_tag = predict_memory(session_);
   for (uint32_t unit = 0; unit < session_.model_desc->n_units; ++unit) {
     report.model_flops_per_sample += 3 * session_.model_desc->unit_flops[unit];  // backward is twice the forward
+  }
+  if (session_.job.ranks.world > 1) {
+    report.all_reduce = {comm_.all_reduce.calls, comm_.all_reduce.bytes};
+    report.reduce_scatter = {comm_.reduce_scatter.calls, comm_.reduce_scatter.bytes};
+    report.all_gather = {comm_.all_gather.calls, comm_.all_gather.bytes};
   }
   report.model_folder = session_.job.model_folder;
   if (reports()) session_.observer.finished(report);

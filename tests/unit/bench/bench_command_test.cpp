@@ -83,6 +83,23 @@ TEST_F(BenchCommand, MakesRowsOfCasesAndOfRefusalsAndPrintsThemAgain) {
   EXPECT_EQ(host({"compare", run, run}).exit_code, 0);
 }
 
+TEST_F(BenchCommand, CountsWhatRanksSendInAStep) {
+  scratch_.write("ranks.toml", std::string(kSweep).substr(0, std::string(kSweep).find("[sweep]")) +
+                                   "[sweep]\nrun.plugin = [\"libddp.so\"]\n\"run.nproc\" = [1, 2]\n"
+                                   "\"train.batch_size\" = [4]\n");
+  const Outcome outcome = host({"bench", "ranks.toml"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.describe();
+  const auto rows = rows_in(scratch_.path() / "out" / "ranks");
+  ASSERT_EQ(rows.size(), 2u);
+  EXPECT_EQ(rows[0]["collectives_per_step"]["all_reduce"]["bytes"], 0);
+  EXPECT_EQ(rows[1]["world_size"], 2);
+  // Every gradient once, in fp32, which takes what the gradients take; and a few numbers for their norm.
+  const double bytes = rows[1]["collectives_per_step"]["all_reduce"]["bytes"];
+  const double gradients = rows[1]["memory_bytes"]["gradients"];
+  EXPECT_GE(bytes, gradients) << rows[1];
+  EXPECT_LE(bytes, gradients + 64) << rows[1];
+}
+
 TEST_F(BenchCommand, RefusesFaultsOfTheFileBeforeAnythingStarts) {
   const auto message = [&](const std::string& extra) {
     scratch_.write("bad.toml", std::string(kSweep) + extra);
