@@ -8,7 +8,7 @@
 namespace esp::cli {
 namespace {
 
-constexpr const char* kBuiltIn[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libvit.so"};
+constexpr const char* kBuiltIn[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libgemini.so", "libvit.so"};
 
 std::string table_of(uint32_t kind) {
   if (kind == ESP_MODEL) return "model";

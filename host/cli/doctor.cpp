@@ -159,7 +159,7 @@ Finding check_loopback() {
 }
 
 // Without these nothing trains.
-constexpr const char* kNeeded[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libvit.so"};
+constexpr const char* kNeeded[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libgemini.so", "libvit.so"};
 
 // The needed libraries, though their files may be missing, and all others of the installation.
 std::vector<std::string> plugin_files() {
