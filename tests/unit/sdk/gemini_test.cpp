@@ -264,6 +264,17 @@ TEST(GeminiGathering, EvictsUnderATightBudgetAndNotUnderAWideOne) {
   EXPECT_EQ((run.steps + evaluations) * chunks, wide) << "each chunk once a step";
 }
 
+// Three slots; unit 2 needs two. Forward loads all five chunks and drops those of units 0 and 1, which are used last:
+// only they come again.
+TEST(GeminiGathering, DropsTheChunkWhoseNextUseIsFarthest) {
+  ToySettings run = gemini(2);
+  run.tied = false;
+  run.options["prefetch"] = 0;
+  run.options["gathered_chunks"] = 3;
+  const size_t evaluations = 1 + run.steps + run.steps / 2;
+  EXPECT_EQ(run.steps * 7 + evaluations * 5, times(train(run)[0], "all_gather"));
+}
+
 TEST(GeminiGathering, FetchesTheNextUnitWhileOneComputes) {
   for (const bool prefetch : {true, false}) {
     ToySettings run = gemini(2);
@@ -284,6 +295,16 @@ TEST(GeminiOverlap, UpdatesOnTheCpuWhileBackwardGoesOn) {
   const size_t last = index_of(rank, "backward 0 0", step);
   ASSERT_LT(update, last);
   EXPECT_EQ(0u, rank.host->ops[last].after.count(update)) << "the last backward waits for the first update";
+}
+
+TEST(GeminiOverlap, ReducesWhileTheNextUnitWritesItsGradients) {
+  ToySettings run = gemini(2);
+  run.tied = false;
+  const auto rank = std::move(train(run)[0]);
+  const size_t reduction = index_of(rank, "reduce_scatter", rank.step_ops[1]);
+  const size_t next = index_of(rank, "gradients 2 0", rank.step_ops[1]);
+  ASSERT_LT(reduction, next);
+  EXPECT_EQ(0u, rank.host->ops[next].after.count(reduction));
 }
 
 TEST(GeminiOverlap, WaitsForTheNormWhereTheUpdateMust) {
