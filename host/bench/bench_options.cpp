@@ -55,8 +55,11 @@ BenchOptions read_bench_options(const Settings& settings) {
   if (const esp_value* peak = values.find("peak_tflops")) options.peak_flops = peak->v.f * 1e12;
   if (const esp_value* compare = values.find("compare")) options.compare = compare->v.s;
   if (options.protocol == Protocol::kHonest) return options;
+  const auto protocol = settings.find("bench.protocol");
   for (const char* key : {"bench.warmup", "bench.steps"}) {
-    if (settings.contains(key)) {
+    // A protocol that was given as a flag wins over a file.
+    const bool of_file = settings.contains(key) && !settings.at(key).from_flag;
+    if (settings.contains(key) && !(of_file && protocol->second.from_flag)) {
       throw Error(ExitCode::kUsage, settings.at(key).place.text + ": " + key +
                                         " contradicts bench.protocol = \"seed\", which runs 20 steps without warm-up");
     }

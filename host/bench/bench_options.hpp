@@ -27,7 +27,8 @@ struct BenchOptions {
   int64_t steps_to_run() const;
 };
 
-// The seed protocol fixes warm-up and steps; to give them too is an Error(kUsage).
+// The seed protocol fixes warm-up and steps; to give them too is an Error(kUsage), unless they come from a file and the
+// protocol is a flag.
 BenchOptions read_bench_options(const Settings& settings);
 
 }  // namespace esp::bench

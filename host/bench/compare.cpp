@@ -88,6 +88,10 @@ std::vector<Comparison> compare(const SweepResult& first, const SweepResult& sec
   return rows;
 }
 
+int exit_code_of(const std::vector<Comparison>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [](const Comparison& row) { return row.passes(); }) ? 0 : 1;
+}
+
 void print_comparison(std::ostream& out, const std::vector<Comparison>& rows) {
   std::vector<std::vector<std::string>> cells;
   for (const Comparison& row : rows) {

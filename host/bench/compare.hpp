@@ -35,6 +35,9 @@ struct Comparison {
 // have no measured row in common, or another protocol.
 std::vector<Comparison> compare(const SweepResult& first, const SweepResult& second);
 
+// 0: every row passes; 1: one does not, which no error of the host has for its code.
+int exit_code_of(const std::vector<Comparison>& rows);
+
 void print_comparison(std::ostream& out, const std::vector<Comparison>& rows);
 
 // The rows of a sweep's folder, or of one run's. Throws Error(kUsage) when it is neither, Error(kCheckpoint) when it is

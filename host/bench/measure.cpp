@@ -114,6 +114,19 @@ double sum_from(const std::vector<double>& values, size_t begin) {
   return sum;
 }
 
+// Of an external program; null when there is none.
+Json last_measurement(const std::string& output) {
+  Json found;
+  std::istringstream lines(output);
+  for (std::string line; std::getline(lines, line);) {
+    if (line.size() > kLongestLine || line.find('{') == std::string::npos) continue;
+    Json json = Json::parse(line, nullptr, false);
+    if (!json.is_object()) continue;
+    if (number(json, "samples_per_second") > 0 || number(json, "step_ms_median") > 0) found = std::move(json);
+  }
+  return found;
+}
+
 }  // namespace
 
 void add_run(const fs::path& folder, int64_t repeat, const BenchOptions& options, Row& row) {
@@ -138,14 +151,7 @@ void add_run(const fs::path& folder, int64_t repeat, const BenchOptions& options
 }
 
 std::string add_external_run(const std::string& output, int64_t repeat, Row& row) {
-  Json found;
-  std::istringstream lines(output);
-  for (std::string line; std::getline(lines, line);) {
-    if (line.size() > kLongestLine || line.find('{') == std::string::npos) continue;
-    Json json = Json::parse(line, nullptr, false);
-    if (!json.is_object()) continue;
-    if (number(json, "samples_per_second") > 0 || number(json, "step_ms_median") > 0) found = std::move(json);
-  }
+  const Json found = last_measurement(output);
   if (found.is_null()) return "wrote no JSON line with samples_per_second or step_ms_median";
   RunMeasure run;
   run.repeat = repeat;

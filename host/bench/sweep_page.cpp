@@ -21,7 +21,8 @@ std::string bars(const SweepResult& result, const std::string& title, MakeBar ma
 }
 
 std::string rate_plot(const SweepResult& result) {
-  return bars(result, "samples/s, more is better (line: slowest to fastest run)", [](const Row& row) {
+  const std::string title = "samples/s, more is better";
+  return bars(result, result.repeats > 1 ? title + " (line: slowest to fastest run)" : title, [](const Row& row) {
     Bar bar{row.label, row.samples_per_second(), fixed(row.samples_per_second(), 1)};
     if (row.runs.size() < 2) return bar;
     bar.low = bar.high = row.runs.front().samples_per_second;

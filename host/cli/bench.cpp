@@ -21,8 +21,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr int kWorse = 1;
-
 // What -c says stands under the sweep file, what flags say above it.
 Settings split_settings(const CommandLine& line, SweepDocument& document) {
   Settings flags;
@@ -119,11 +117,29 @@ std::string executable() {
   return std::string(path, static_cast<size_t>(length));
 }
 
-int compare_results(const bench::SweepResult& first, const bench::SweepResult& second, std::ostream& out) {
-  const std::vector<bench::Comparison> rows = bench::compare(first, second);
-  bench::print_comparison(out, rows);
-  const auto passes = [](const bench::Comparison& row) { return row.passes(); };
-  return std::all_of(rows.begin(), rows.end(), passes) ? 0 : kWorse;
+// Everything that is decided before the first run starts.
+struct Plan {
+  bench::SweepJob job;
+  std::vector<bench::SweepCase> cases;
+  std::optional<bench::SweepResult> earlier;  // of bench.compare
+};
+
+Plan make_plan(const CommandLine& line) {
+  SweepDocument document = read_sweep_file(line.names.front());
+  const Settings flags = split_settings(line, document);
+  Settings common = document.base;
+  merge(common, flags);
+  check_host_settings(common);
+  Plan plan;
+  plan.job.options = bench::read_bench_options(common);
+  plan.cases = bench::expand(document, flags, plan.job.options);
+  // Read now: it may be the folder that is written in the end.
+  if (!plan.job.options.compare.empty()) plan.earlier = bench::load_measurements(plan.job.options.compare);
+  plan.job.folder = sweep_folder(line);
+  plan.job.host = executable();
+  plan.job.retry = line.retry;
+  plan.job.resolve = [swept = swept_keys(document)](const Settings& settings) { return resolve(settings, swept); };
+  return plan;
 }
 
 }  // namespace
@@ -132,31 +148,16 @@ int bench(const CommandLine& line, std::ostream& out) {
   if (ranks_from_environment()) {
     throw Error(ExitCode::kUsage, "host bench starts the ranks of its cases itself; start it without a launcher");
   }
-  SweepDocument document = read_sweep_file(line.names.front());
-  const Settings flags = split_settings(line, document);
-  Settings common = document.base;
-  merge(common, flags);
-  check_host_settings(common);
-  const Settings swept = swept_keys(document);
-  bench::SweepJob job;
-  job.options = bench::read_bench_options(common);
-  const std::vector<bench::SweepCase> cases = bench::expand(document, flags, job.options);
-  // Read first: it may be the folder that is written in the end.
-  std::optional<bench::SweepResult> earlier;
-  if (!job.options.compare.empty()) earlier = bench::load_measurements(job.options.compare);
-  job.folder = sweep_folder(line);
-  job.host = executable();
-  job.retry = line.retry;
-  job.resolve = [&swept](const Settings& settings) { return resolve(settings, swept); };
-
+  const Plan plan = make_plan(line);
+  const bench::SweepJob& job = plan.job;
   bench::SweepResult result{fs::path(line.names.front()).stem().string(),
                             bench::protocol_name(job.options.protocol),
                             job.options.repeats,
                             environment(),
-                            key_order(cases),
+                            key_order(plan.cases),
                             {}};
   bench::StopSignals signals;
-  bench::SweepEnd end = bench::run_sweep(cases, job, signals, std::cerr);
+  bench::SweepEnd end = bench::run_sweep(plan.cases, job, signals, std::cerr);
   result.rows = std::move(end.rows);
   if (end.runs_started == 0 && bench::holds_sweep(job.folder)) {
     result.environment = bench::read_result(job.folder).environment;  // of when it was measured
@@ -169,11 +170,10 @@ int bench(const CommandLine& line, std::ostream& out) {
   if (end.interrupted) {
     throw Error(ExitCode::kInterrupted, "interrupted; the same command goes on with what is left");
   }
-  return earlier ? compare_results(*earlier, result, out) : 0;
-}
-
-int compare(const CommandLine& line, std::ostream& out) {
-  return compare_results(bench::load_measurements(line.names[0]), bench::load_measurements(line.names[1]), out);
+  if (!plan.earlier) return 0;
+  const std::vector<bench::Comparison> rows = bench::compare(*plan.earlier, result);
+  bench::print_comparison(out, rows);
+  return bench::exit_code_of(rows);
 }
 
 }  // namespace esp::cli

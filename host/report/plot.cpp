@@ -20,10 +20,15 @@ std::string pixels(double value) {
   return text;
 }
 
-// Short, for an axis.
-std::string tick_text(double value) {
-  char text[32];
-  std::snprintf(text, sizeof text, "%.3g", value);
+// As many digits as tell neighbours apart.
+std::string tick_text(double value, double step) {
+  char text[64];
+  if (step < 1e-4 || std::abs(value) >= 1e6) {
+    std::snprintf(text, sizeof text, "%.3g", value);
+  } else {
+    std::snprintf(text, sizeof text, "%.*f", static_cast<int>(std::max(0.0, std::ceil(-std::log10(step) - 1e-9))),
+                  value);
+  }
   return text;
 }
 
@@ -67,11 +72,11 @@ std::string axes(const Scale& x, const Scale& y, const std::string& x_name, cons
   std::string text = line(x.from, y.from, x.to, y.from, "axis") + line(x.from, y.from, x.from, y.to, "axis");
   const double x_step = tick_step(x.high - x.low, 6), y_step = tick_step(y.high - y.low, 5);
   for (double tick = std::ceil(x.low / x_step) * x_step; tick <= x.high + x_step * 1e-6; tick += x_step) {
-    text += words(x.at(tick), y.from + 16, tick_text(tick), "middle", "soft");
+    text += words(x.at(tick), y.from + 16, tick_text(tick, x_step), "middle", "soft");
   }
   for (double tick = std::ceil(y.low / y_step) * y_step; tick <= y.high + y_step * 1e-6; tick += y_step) {
     text += line(x.from, y.at(tick), x.to, y.at(tick), "axis");
-    text += words(x.from - 6, y.at(tick) + 4, tick_text(tick), "end", "soft");
+    text += words(x.from - 6, y.at(tick) + 4, tick_text(tick, y_step), "end", "soft");
   }
   text += words(x.to, y.from + 34, x_name, "end", "soft");
   if (!y_name.empty()) text += words(x.from - 50, y.to - 6, y_name, "start", "soft");

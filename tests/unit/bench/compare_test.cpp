@@ -42,7 +42,8 @@ TEST(Compare, DoesNotCompareSpeedsOfDifferentWork) {
 TEST(Compare, CountsAVanishedRowAsWorse) {
   const auto rows = compare(result_of({row_of("a", 10, 1)}), result_of({refused_row("a", "gone")}));
   EXPECT_EQ(rows.front().verdict, Verdict::kLost);
-  EXPECT_FALSE(rows.front().passes());
+  EXPECT_EQ(exit_code_of(rows), 1);
+  EXPECT_EQ(exit_code_of({}), 0);
 }
 
 TEST(Compare, RefusesResultsWithNothingInCommon) {

@@ -76,6 +76,14 @@ TEST(Expand, RunsTwentyStepsWithoutWarmUpAsTheSeedDid) {
             std::string::npos);
 }
 
+TEST(Expand, LetsTheSeedProtocolAsAFlagWinOverStepsOfAFile) {
+  const Setting flag{std::string("seed"), true, {"--bench.protocol", "/", 0, 0}};
+  const Setting of_file{int64_t{5}, false, {"s.toml:2:1", "/", 2, 1}},
+      of_flag{std::string("5"), true, {"--bench.steps", "/", 0, 0}};
+  EXPECT_EQ(read_bench_options({{"bench.protocol", flag}, {"bench.steps", of_file}}).steps_to_run(), 20);
+  EXPECT_THROW(read_bench_options({{"bench.protocol", flag}, {"bench.steps", of_flag}}), Error);
+}
+
 TEST(Expand, FillsPlaceholdersOfExternalPrograms) {
   const auto cases = cases_of(
       "[sweep]\n\"train.batch_size\" = [8, 32]\n\"run.seed\" = [1, 2]\n"
