@@ -2,8 +2,7 @@
 #pragma once
 
 #include <array>
-#include <espalier/kit/block_schedule.hpp>
-#include <espalier/strategy.hpp>
+#include <espalier/kit/sharding.hpp>
 #include <vector>
 
 namespace gemini {
@@ -19,19 +18,12 @@ inline uint32_t update_place(Tier tier) { return tier == Tier::kDevice ? ESP_DEV
 
 // A chunk is a block of the layout: the parameters of one unit, or those that the same units share. The first
 // `n_trained` chunks are trained, the others never change. Fixed from prepare on.
-struct Chunks {
-  const esp::Host& host;
-  const esp::Group group;
-  const esp::kit::Partition partition;
-  esp::kit::Layout layout;
-  uint32_t n_trained = 0;
-  esp::kit::Windows windows;
+struct Chunks : esp::kit::Sharding {
+  using esp::kit::Sharding::Sharding;
+
   esp::kit::BlockUses train, eval;  // by position
-  esp_dtype compute_t = 0;          // of weights and of the gradients that the model writes
   std::vector<Tier> tiers;          // [chunks]
 
-  bool alone() const { return group.size == 1; }
-  bool trained(const Block& chunk) const { return chunk.index < n_trained; }
   Tier tier(const Block& chunk) const { return tiers[chunk.index]; }
   uint64_t part(const Block& chunk) const { return partition.size(chunk); }
   // The model computes with the home itself.

@@ -59,30 +59,23 @@ class Gemini {
     }
   };
 
-  Gemini(esp::Host& host, const Options& options)
-      : host_(host), options_(options), chunks_(make_chunks(host, host.comm.data())) {}
+  Gemini(esp::Host& host, const Options& options) : host_(host), options_(options), chunks_(host) {}
 
   esp_plan plan(const esp_view& view) {
-    const esp_run& run = host_.run();
-    if (trains() && view.n_train == 0) esp::fail(ESP_E_INVALID, "the schedule of a training step is empty");
-    if (trains() && options_.placement == "static" && options_.parameter_offload > options_.optimizer_offload) {
+    if (chunks_.trains() && options_.placement == "static" && options_.parameter_offload > options_.optimizer_offload) {
       esp::fail(ESP_E_UNSUPPORTED, "parameter_offload = ", options_.parameter_offload,
                 " is above optimizer_offload = ", options_.optimizer_offload,
                 ": weights in host memory are updated there; raise optimizer_offload");
     }
-    chunks_.compute_t = esp::kit::compute_dtype(run, esp::kit::usual_precision(run));
-    esp_plan plan{};
-    plan.n_passes = 1;
-    plan.compute_t = plan.grad_t = chunks_.compute_t;
-    plan.caps = ESP_CAP_CAPTURE_STEP | ESP_CAP_DETERMINISTIC;
-    plan.caps |= run.device_kind == ESP_CUDA ? ESP_CAP_CUDA : ESP_CAP_CPU;
-    if (!trains()) plan.caps |= ESP_CAP_INFER;
+    esp_plan plan = chunks_.plan(view);
     options_.write_to(plan);
     return plan;
   }
 
   void prepare(const esp_view& view, const esp::Binder& binder) {
-    lay_out(view);
+    chunks_.lay_out(view);
+    chunks_.train = block_uses(view, view.train, view.n_train, chunks_.layout);
+    chunks_.eval = block_uses(view, view.eval, view.n_eval, chunks_.layout);
     const uint32_t slots = gemini::place(chunks_, placement_options());
     weights_.emplace(chunks_, binder, options_.prefetch, slots);
     if (chunks_.n_trained == 0) return;
@@ -124,12 +117,8 @@ class Gemini {
     for (const Block& chunk : chunks_.layout.blocks()) {
       if (chunks_.trained(chunk)) {
         update_->list_state(emitter, chunk);
-        continue;
-      }
-      for (const esp::kit::Piece& piece : chunks_.partition.own(chunk)) {
-        void* data =
-            esp::kit::element(weights_->home(chunk), piece.at - chunks_.partition.begin(chunk), chunks_.compute_t);
-        emitter.weights(piece.param, piece.offset, piece.offset + piece.n, data, chunks_.compute_t);
+      } else {
+        chunks_.list_fixed(emitter, chunk, weights_->home(chunk));
       }
     }
   }
@@ -139,13 +128,6 @@ class Gemini {
   }
 
  private:
-  static gemini::Chunks make_chunks(const esp::Host& host, const esp::Group& group) {
-    const esp::kit::Partition partition(static_cast<uint64_t>(group.rank), static_cast<uint64_t>(group.size));
-    return {host, group, partition, {}, 0, {}, {}, {}, 0, {}};
-  }
-
-  bool trains() const { return host_.run().mode == ESP_MODE_TRAIN; }
-
   gemini::PlacementOptions placement_options() const {
     gemini::PlacementOptions options;
     options.automatic = options_.placement == "auto";
@@ -155,25 +137,6 @@ class Gemini {
     options.weight_slots = options_.gathered_chunks;
     options.prefetch = options_.prefetch;
     return options;
-  }
-
-  void lay_out(const esp_view& view) {
-    std::vector<uint32_t> moving, fixed;
-    for (uint32_t id = 0; id < view.n_params; ++id) {
-      const bool moves = trains() && (view.params[id]->flags & ESP_PARAM_TRAINABLE) != 0;
-      if (view.params[id]->numel > 0) (moves ? moving : fixed).push_back(id);
-    }
-    const esp::kit::Schedule schedule(view);
-    std::vector<esp::kit::Bucket> buckets = buckets_by_users(view, schedule, moving);
-    chunks_.n_trained = static_cast<uint32_t>(buckets.size());
-    for (esp::kit::Bucket& bucket : buckets_by_users(view, schedule, fixed)) buckets.push_back(std::move(bucket));
-    const uint64_t smallest = moving.empty() ? ESP_DTYPE_BYTES(chunks_.compute_t)
-                                             : esp::kit::smallest_element(chunks_.compute_t, host_.update.desc());
-    chunks_.layout =
-        esp::kit::Layout(view, buckets, esp::kit::alignment_of(smallest), static_cast<uint64_t>(chunks_.group.size));
-    chunks_.windows = esp::kit::Windows(view, chunks_.layout, chunks_.n_trained);
-    chunks_.train = block_uses(view, view.train, view.n_train, chunks_.layout);
-    chunks_.eval = block_uses(view, view.eval, view.n_eval, chunks_.layout);
   }
 
   const esp::Host& host_;

@@ -35,25 +35,16 @@ class Zero {
     }
   };
 
-  Zero(esp::Host& host, const Options& options)
-      : host_(host), options_(options), sharding_(make_sharding(host, host.comm.data())) {}
+  Zero(esp::Host& host, const Options& options) : host_(host), options_(options), sharding_(host) {}
 
   esp_plan plan(const esp_view& view) {
-    const esp_run& run = host_.run();
-    if (trains() && view.n_train == 0) esp::fail(ESP_E_INVALID, "the schedule of a training step is empty");
-    sharding_.compute_t = esp::kit::compute_dtype(run, esp::kit::usual_precision(run));
-    esp_plan plan{};
-    plan.n_passes = 1;
-    plan.compute_t = plan.grad_t = sharding_.compute_t;
-    plan.caps = ESP_CAP_CAPTURE_STEP | ESP_CAP_DETERMINISTIC;
-    plan.caps |= run.device_kind == ESP_CUDA ? ESP_CAP_CUDA : ESP_CAP_CPU;
-    if (!trains()) plan.caps |= ESP_CAP_INFER;
+    esp_plan plan = sharding_.plan(view);
     options_.write_to(plan);
     return plan;
   }
 
   void prepare(const esp_view& view, const esp::Binder& binder) {
-    lay_out(view);
+    sharding_.lay_out(view);
     // Alone there is nothing to share, and nothing to gather.
     const int64_t stage = sharding_.alone() ? 1 : options_.stage;
     if (stage < 3) {
@@ -110,12 +101,8 @@ class Zero {
     for (const Block& block : sharding_.layout.blocks()) {
       if (sharding_.trained(block)) {
         update_->list_state(emitter, block);
-        continue;
-      }
-      for (const esp::kit::Piece& piece : sharding_.partition.own(block)) {
-        void* data =
-            esp::kit::element(weights_->own(block), piece.at - sharding_.partition.begin(block), sharding_.compute_t);
-        emitter.weights(piece.param, piece.offset, piece.offset + piece.n, data, sharding_.compute_t);
+      } else {
+        sharding_.list_fixed(emitter, block, weights_->own(block));
       }
     }
   }
@@ -126,30 +113,6 @@ class Zero {
   }
 
  private:
-  static zero::Sharding make_sharding(const esp::Host& host, const esp::Group& group) {
-    const esp::kit::Partition partition(static_cast<uint64_t>(group.rank), static_cast<uint64_t>(group.size));
-    return {host, group, partition, {}, 0, {}, 0};
-  }
-
-  bool trains() const { return host_.run().mode == ESP_MODE_TRAIN; }
-
-  void lay_out(const esp_view& view) {
-    std::vector<uint32_t> moving, fixed;
-    for (uint32_t id = 0; id < view.n_params; ++id) {
-      const bool moves = trains() && (view.params[id]->flags & ESP_PARAM_TRAINABLE) != 0;
-      if (view.params[id]->numel > 0) (moves ? moving : fixed).push_back(id);
-    }
-    const esp::kit::Schedule schedule(view);
-    std::vector<esp::kit::Bucket> buckets = buckets_by_users(view, schedule, moving);
-    sharding_.n_trained = static_cast<uint32_t>(buckets.size());
-    for (esp::kit::Bucket& bucket : buckets_by_users(view, schedule, fixed)) buckets.push_back(std::move(bucket));
-    const uint64_t smallest = moving.empty() ? ESP_DTYPE_BYTES(sharding_.compute_t)
-                                             : esp::kit::smallest_element(sharding_.compute_t, host_.update.desc());
-    sharding_.layout =
-        esp::kit::Layout(view, buckets, esp::kit::alignment_of(smallest), static_cast<uint64_t>(sharding_.group.size));
-    sharding_.windows = esp::kit::Windows(view, sharding_.layout, sharding_.n_trained);
-  }
-
   void gradient_final(const Block& block) {
     update_->gradient_final(block);
     if (!update_->waits_for_norm()) update_->apply(block);
