@@ -1,4 +1,5 @@
-// Sharding changes where numbers are kept and not what they are: libzero.so against libddp.so.
+// Sharding and placement change where numbers are kept and not what they are: libzero.so and libgemini.so against
+// libddp.so.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -97,6 +98,42 @@ TEST(Zero, TrainsWithFrozenParametersLikeDdp) {
   for (int stage : {1, 2, 3}) {
     expect_equal_bits(ddp, run(scratch, "zero " + std::to_string(stage), 2, settings, zero(stage)));
   }
+}
+
+nlohmann::json gemini(double parameters, double optimizer) {
+  return {{"run.plugin", "libgemini.so"},
+          {"strategy.parameter_offload", parameters},
+          {"strategy.optimizer_offload", optimizer}};
+}
+
+TEST(Gemini, OnTwoRanksEqualsDdpBitForBitWhereverChunksLive) {
+  const Scratch scratch;
+  for (const char* precision : {"fp32", "bf16"}) {
+    const nlohmann::json settings = {{"train.precision", precision}};
+    const std::string name(precision);
+    const HostRun ddp = run(scratch, "ddp " + name, 2, settings);
+    expect_equal_bits(ddp, run(scratch, "on the device " + name, 2, settings, gemini(0, 0)));
+    expect_equal_bits(ddp, run(scratch, "half " + name, 2, settings, gemini(0.5, 0.5)));
+    expect_equal_bits(ddp, run(scratch, "offloaded " + name, 2, settings, gemini(1, 1)));
+  }
+}
+
+TEST(Gemini, WithClippingAndWithoutPrefetchEqualsDdpBitForBit) {
+  const Scratch scratch;
+  const nlohmann::json settings = {{"train.clip_norm", 0.5}};
+  nlohmann::json plain = gemini(0.5, 1);
+  plain["strategy.prefetch"] = false;
+  expect_equal_bits(run(scratch, "ddp", 2, settings), run(scratch, "gemini", 2, settings, plain));
+}
+
+TEST(Gemini, FindsPlacesForItsChunksWithinABudget) {
+  const Scratch scratch;
+  const nlohmann::json automatic = {{"run.plugin", "libgemini.so"}, {"strategy.placement", "auto"}};
+  nlohmann::json tight = automatic;
+  tight["strategy.device_budget_fraction"] = 0.6;
+  const HostRun ddp = run(scratch, "ddp", 2, nlohmann::json::object());
+  expect_equal_bits(ddp, run(scratch, "auto", 2, nlohmann::json::object(), automatic));
+  expect_equal_bits(ddp, run(scratch, "tight", 2, nlohmann::json::object(), tight));
 }
 
 TEST(DdpFp16, EqualsDdpThatIsAskedForFp16) {
