@@ -50,7 +50,7 @@ void check_axes(const SweepDocument& document, const Settings& flags) {
     check_sweepable(key, setting, problems);
     if (flags.contains(key)) {
       problems.push_back({0, 0,
-                          flags.at(key).place.text + ": " + key + " is swept at " + setting.place.text +
+                          flags.at(key).place.text + " is swept at " + setting.place.text +
                               "; leave out the flag, or change the file"});
     }
   };

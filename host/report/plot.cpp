@@ -157,7 +157,8 @@ std::string curve_plot(const std::string& title, const std::string& x_name, cons
   const size_t stride = (kept.size() + kMostPoints - 1) / kMostPoints;
   std::string path;
   for (size_t i = 0; i < kept.size(); i += stride) {
-    path += (path.empty() ? "" : " ") + pixels(x.at(kept[i].x)) + "," + pixels(y.at(kept[i].y));
+    if (!path.empty()) path += ' ';
+    path += pixels(x.at(kept[i].x)) + "," + pixels(y.at(kept[i].y));
   }
   return frame(kHeight, title, axes(x, y, x_name, "") + "<polyline points=\"" + path + "\" class=\"curve\"/>\n");
 }
