@@ -194,12 +194,9 @@ ChildEnd run_child(const std::vector<std::string>& command, std::chrono::millise
                    std::chrono::milliseconds grace, StopSignals& signals) {
   Child child(command);
   auto deadline = Clock::now() + limit;
-  const int before = signals.count();
   bool asked = false, timed_out = false;
   while (true) {
-    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
-    if (child.wait(signals.fd(), static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000)))) break;
-    const int stops = signals.count() - before;
+    const int stops = signals.count();  // one may have come before the child was there
     const bool over = Clock::now() >= deadline;
     if (asked && (over || stops > 1)) {
       child.send(SIGKILL);
@@ -210,6 +207,8 @@ ChildEnd run_child(const std::vector<std::string>& command, std::chrono::millise
       child.send(SIGTERM);
       deadline = Clock::now() + grace;
     }
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now()).count();
+    if (child.wait(signals.fd(), static_cast<int>(std::clamp<int64_t>(left, 0, 1'000'000)))) break;
   }
   ChildEnd end = child.reap();
   end.timed_out = timed_out;

@@ -2,8 +2,6 @@
 
 #include <gtest/gtest.h>
 
-#include <thread>
-
 #include "support/host_process.hpp"
 
 namespace esp::bench {
@@ -62,15 +60,27 @@ TEST(RunChild, SaysThatAProgramDoesNotExist) {
   EXPECT_EQ(end.reason(), "no such program");
 }
 
-TEST(RunChild, IsEndedByAStopSignalToThisProcess) {
-  StopSignals signals;  // blocks the signal in this thread, and in those it starts
+TEST(RunChild, IsEndedByAStopSignalThatCameBeforeIt) {
+  StopSignals signals;  // blocked in this thread while it lives, so they wait
   kill(getpid(), SIGTERM);
-  const ChildEnd first = run_child({"sh", "-c", "exit 0"}, milliseconds(5000), milliseconds(300), signals);
-  EXPECT_TRUE(first.interrupted);
+  EXPECT_EQ(signals.count(), 1);
+  const double begin = test::now_seconds();
+  const ChildEnd end = run_child({"sleep", "100"}, milliseconds(50'000), milliseconds(300), signals);
+  EXPECT_TRUE(end.interrupted);
+  EXPECT_FALSE(end.timed_out);
+  EXPECT_LT(test::now_seconds() - begin, 10);
+}
 
-  std::thread later([] { kill(getpid(), SIGINT); });
-  later.join();
-  EXPECT_EQ(signals.count(), 2);
+TEST(RunChild, IsKilledByASecondStopSignal) {
+  StopSignals signals;
+  const std::string self = std::to_string(getpid());
+  const double begin = test::now_seconds();
+  const ChildEnd end = run_child(
+      {"sh", "-c", "trap 'kill -TERM " + self + "' TERM; kill -INT " + self + "; while :; do sleep 0.1; done"},
+      milliseconds(50'000), milliseconds(50'000), signals);
+  EXPECT_TRUE(end.interrupted);
+  EXPECT_EQ(end.signal, SIGKILL);
+  EXPECT_LT(test::now_seconds() - begin, 20);
 }
 
 }  // namespace
