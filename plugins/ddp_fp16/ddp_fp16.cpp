@@ -19,7 +19,7 @@ class DdpFp16 : public esp::kit::DataParallel {
 
   DdpFp16(esp::Host& host, const Options& options)
       : DataParallel(host, {/*bucket_bytes=*/options.bucket_bytes, /*unless_asked=*/ESP_PRECISION_FP16}),
-        scaling_(options) {}
+        scaling_(static_cast<const esp::kit::LossScaling&>(options)) {}
 
   esp_plan plan(const esp_view& view) {
     esp_plan plan = DataParallel::plan(view);
