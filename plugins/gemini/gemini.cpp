@@ -3,8 +3,6 @@
 // state is.
 
 #include <espalier/kit/loss_scaling.hpp>
-#include <espalier/kit/precision.hpp>
-#include <espalier/kit/shard_set.hpp>
 #include <espalier/strategy.hpp>
 #include <optional>
 

@@ -2,7 +2,6 @@
 // Optimizer state is sharded in every stage, gradients from stage 2 on, parameters in stage 3.
 
 #include <espalier/kit/loss_scaling.hpp>
-#include <espalier/kit/precision.hpp>
 #include <espalier/strategy.hpp>
 #include <memory>
 #include <optional>

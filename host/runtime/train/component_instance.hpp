@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -74,7 +75,10 @@ class ComponentInstance {
     return error;
   }
   void enter(const char* function) const {
-    if (callee_.set_phase != nullptr) callee_.set_phase((function + (" of " + callee_.name)).c_str(), true);
+    if (callee_.set_phase == nullptr) return;
+    char text[192];  // every hook comes through here: no allocation
+    std::snprintf(text, sizeof text, "%s of %s", function, callee_.name.c_str());
+    callee_.set_phase(text, true);
   }
 
   Callee callee_;
