@@ -1,5 +1,6 @@
 #include "mock_host.hpp"
 
+#include <cmath>
 #include <cstdlib>
 #include <cstring>
 
@@ -96,11 +97,16 @@ struct MockTables {
     return ESP_OK;
   }
   static esp_status record(void* ctx, esp_event event, esp_stream stream, esp_error*) {
+    const MockHost& host = of(ctx);
+    if (host.mistake == Mistake::kWaitsAcrossSteps && host.step_ > 2) return ESP_OK;
+    if (host.mistake == Mistake::kReleasedOnCompute && stream->role == esp_stream_s::kSide) stream = &of(ctx).compute_;
     event->seen = stream->seen;
-    event->step = of(ctx).step_;
+    event->step = host.step_;
+    event->on = stream;
     return ESP_OK;
   }
   static esp_status wait(void* ctx, esp_stream stream, esp_event event, esp_error*) {
+    if (of(ctx).forgets(stream, *event)) return ESP_OK;
     if (event->step != 0 && event->step != of(ctx).step_) of(ctx).violations.push_back("event of an earlier step");
     stream->seen.insert(event->seen);
     return ESP_OK;
@@ -131,8 +137,8 @@ struct MockTables {
   // comm
   static esp_status data(void* ctx, esp_comm* out, int32_t* rank, int32_t* size) {
     *out = reinterpret_cast<esp_comm>(&of(ctx).world_);
-    *rank = of(ctx).rank_;
     *size = of(ctx).world_.size();
+    *rank = of(ctx).mistake == Mistake::kOtherRanksPart ? (of(ctx).rank_ + 1) % *size : of(ctx).rank_;
     return ESP_OK;
   }
   static esp_status subset(void*, esp_comm, const int32_t*, uint32_t, esp_comm*, esp_error*) {
@@ -159,6 +165,7 @@ struct MockTables {
   static esp_status all_reduce(void* ctx, esp_comm, const void* in, void* out, uint64_t n, esp_dtype dtype, uint32_t op,
                                esp_stream stream, esp_error*) {
     if (in != out) of(ctx).violations.push_back("all_reduce out of place");
+    op = reduction(of(ctx), in, n, dtype, op);
     const uint64_t bytes = n * ESP_DTYPE_BYTES(dtype);
     return collective(ctx, "all_reduce", in, bytes, out, bytes, n, stream,
                       [&](MockWorld& world, int rank) { world.all_reduce(rank, in, out, n, dtype, op); });
@@ -167,6 +174,7 @@ struct MockTables {
                                    uint32_t op, esp_stream stream, esp_error*) {
     const uint64_t bytes = n_out * ESP_DTYPE_BYTES(dtype), ranks = static_cast<uint64_t>(of(ctx).world_.size());
     check_place(of(ctx), in, bytes * ranks, out, bytes);
+    op = reduction(of(ctx), in, n_out * ranks, dtype, op);
     return collective(ctx, "reduce_scatter", in, bytes * ranks, out, bytes, n_out, stream,
                       [&](MockWorld& world, int rank) { world.reduce_scatter(rank, in, out, n_out, dtype, op); });
   }
@@ -176,6 +184,14 @@ struct MockTables {
     check_place(of(ctx), out, bytes * ranks, in, bytes);
     return collective(ctx, "all_gather", in, bytes, out, bytes * ranks, n_in, stream,
                       [&](MockWorld& world, int rank) { world.all_gather(rank, in, out, n_in, dtype); });
+  }
+  // The operator that a strategy with the mistake asks for.
+  static uint32_t reduction(MockHost& host, const void* in, uint64_t n, esp_dtype dtype, uint32_t op) {
+    if (host.mistake == Mistake::kRankDropped && host.rank_ == 1 && !host.reduced_) {
+      std::memset(const_cast<void*>(in), 0, n * ESP_DTYPE_BYTES(dtype));
+    }
+    host.reduced_ = true;
+    return host.mistake == Mistake::kSumForMean ? ESP_SUM : op;
   }
   // In place means: at this rank's place.
   static void check_place(MockHost& host, const void* whole, uint64_t whole_bytes, const void* part, uint64_t bytes) {
@@ -210,6 +226,7 @@ struct MockTables {
   }
   static esp_status axpby(void* ctx, uint64_t n, float a, const float*, const void* x, esp_dtype x_t, float b,
                           const float*, void* y, esp_dtype y_t, esp_stream stream, esp_error*) {
+    if (of(ctx).mistake == Mistake::kAccumulationOverwrites) b = 0.0f;
     const size_t op = of(ctx).add_op("axpby", stream);
     of(ctx).reads(op, x, n * ESP_DTYPE_BYTES(x_t), stream);
     of(ctx).writes(op, y, n * ESP_DTYPE_BYTES(y_t), stream);
@@ -218,7 +235,12 @@ struct MockTables {
   }
 
   // update
-  static const esp_update_desc* desc(void* ctx) { return &of(ctx).desc_; }
+  static const esp_update_desc* desc(void* ctx) {
+    MockHost& host = of(ctx);
+    host.told_ = host.desc_;
+    if (host.mistake == Mistake::kBarrierIgnored) host.told_.flags &= ~ESP_UPDATE_BARRIER;
+    return &host.told_;
+  }
   static const esp_scalars* scalars(void*) { return nullptr; }
   static esp_status norm_add(void* ctx, const void* grad, uint64_t n, esp_dtype dtype, esp_stream stream, esp_error*) {
     MockHost& host = of(ctx);
@@ -231,6 +253,11 @@ struct MockTables {
     return ESP_OK;
   }
   static esp_status norm_finish(void* ctx, esp_comm sharded_over, esp_stream stream, esp_error*) {
+    MockHost& host = of(ctx);
+    if (host.mistake == Mistake::kLocalNorm) sharded_over = nullptr;
+    if (sharded_over == nullptr && host.norm_elements - host.norm_elements_before != host.trained_elements) {
+      host.violations.push_back("norm of a part passes as the whole");
+    }
     of(ctx).norm_is_sharded = sharded_over != nullptr;
     of(ctx).add_op("norm_finish", stream);
     ++of(ctx).norms_finished;
@@ -244,7 +271,8 @@ struct MockTables {
       host.violations.push_back("apply before norm_finish");
     }
     for (uint32_t r = 0; r < n; ++r) {
-      const esp_range& range = *ranges[r];
+      esp_range range = *ranges[r];
+      if (host.mistake == Mistake::kStaleAfterUpdate) range.out = nullptr;
       op.params.push_back(range.param);
       host.reads(number, range.grad, range.n * ESP_DTYPE_BYTES(range.grad_t), stream);
       host.writes(number, range.master, range.n * ESP_DTYPE_BYTES(host.desc_.master), stream);
@@ -267,9 +295,15 @@ struct MockTables {
 
   static esp_status bind(void* ctx, const esp_bind* binds, uint32_t n, esp_error*) {
     MockHost& host = of(ctx);
+    const bool late = host.mistake == Mistake::kArmedOnce && n > 0 && binds[0].what == ESP_BIND_GRAD &&
+                      !host.armed_.insert(binds[0].param).second;
     for (uint32_t i = 0; i < n; ++i) {
       (binds[i].what == ESP_BIND_PARAM ? host.params : host.gradients)[binds[i].param] = binds[i];
-      if (binds[i].mode == ESP_WRITE_NOW) host.unwritten.insert(binds[i].param);
+      if (binds[i].mode == ESP_WRITE_NOW && !late) {
+        host.unwritten.insert(binds[i].param);
+        // What a model forgets to write must not pass for zero.
+        for (uint64_t k = 0; k < host.numel.at(binds[i].param); ++k) from_float(binds[i].data, k, binds[i].dtype, NAN);
+      }
       if (reinterpret_cast<uintptr_t>(binds[i].data) % 256 != 0) host.violations.push_back("bind is not aligned");
     }
     return ESP_OK;
@@ -298,6 +332,8 @@ MockHost::MockHost(MockWorld& world, int rank, const MockUpdate& update) : world
   desc_ = {sizeof desc_, update.flags, update.master, update.momentum ? 1u : 0u, slots_};
   host_ = {sizeof host_, 0, this, MockTables::service};
   binder_ = {sizeof binder_, 0, this, MockTables::bind};
+  compute_.role = esp_stream_s::kCompute;
+  grads_.role = esp_stream_s::kGrads;
 }
 
 MockHost::~MockHost() {
@@ -306,9 +342,31 @@ MockHost::~MockHost() {
 
 void MockHost::fork() {
   ++step_;
+  reduced_ = false;
+  armed_.clear();
+  norm_elements_before = norm_elements;
   accesses_.clear();
   grads_.seen = compute_.seen;
   for (esp_stream_s& stream : streams_) stream.seen.insert(compute_.seen);
+}
+
+bool MockHost::forgets(esp_stream waiting, const esp_event_s& event) const {
+  if (event.on == nullptr) return false;
+  const bool to_cpu = waiting->place == ESP_PINNED, from_cpu = event.on->place == ESP_PINNED;
+  switch (mistake) {
+    case Mistake::kNoWaitForGradients:
+      return event.on->role == esp_stream_s::kGrads;
+    case Mistake::kNoWaitForModel:
+      return event.on->role == esp_stream_s::kCompute && waiting->role == esp_stream_s::kSide;
+    case Mistake::kNoWaitForGathered:
+      return waiting->role == esp_stream_s::kCompute;
+    case Mistake::kNoWaitForCopyToHost:
+      return to_cpu && event.on->role == esp_stream_s::kSide;
+    case Mistake::kNoWaitForCpuUpdate:
+      return from_cpu;
+    default:
+      return false;
+  }
 }
 
 void MockHost::join() {

@@ -14,6 +14,8 @@
 #include <string>
 #include <vector>
 
+#include "mistake.hpp"
+
 // Indices of operations.
 class OpSet {
  public:
@@ -37,10 +39,12 @@ class OpSet {
 struct esp_stream_s {
   OpSet seen;
   uint32_t place = ESP_DEVICE;  // the memory that it may touch
+  enum { kCompute, kGrads, kSide } role = kSide;
 };
 struct esp_event_s {
   OpSet seen;
   uint64_t step = 0;  // in which it was recorded
+  const esp_stream_s* on = nullptr;
 };
 
 float to_float(const void* data, uint64_t i, esp_dtype dtype);          // F32 and BF16
@@ -111,13 +115,17 @@ class MockHost {
     touch(op, data, bytes, stream, any, true);
   }
 
+  Mistake mistake = Mistake::kNone;
+  uint64_t trained_elements = 0;  // of the whole model
+  std::vector<uint64_t> numel;    // [param]
+
   std::vector<Op> ops;
   std::map<uint32_t, esp_bind> params, gradients;              // as bound
   std::map<const char*, Allocation> allocations;               // living
   std::map<uint32_t, std::map<uint32_t, uint64_t>> allocated;  // place -> tag -> bytes of all allocations
   std::map<uint32_t, std::map<uint64_t, int>> applied;         // param -> element -> times
   double sum_of_squares = 0;
-  uint64_t norm_elements = 0;
+  uint64_t norm_elements = 0, norm_elements_before = 0;  // before: up to this step
   int norms_finished = 0;
   bool norm_is_sharded = false;
   std::set<uint32_t> unwritten;  // gradients bound with ESP_WRITE_NOW that nobody has written since
@@ -133,13 +141,17 @@ class MockHost {
   void touch(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any, bool writes);
   const std::pair<const char* const, Allocation>* allocation_of(const void* data, uint64_t bytes) const;
 
+  bool forgets(esp_stream waiting, const esp_event_s& event) const;
+
   uint64_t step_ = 0;
+  bool reduced_ = false;          // in this step
+  std::set<uint32_t> armed_;      // first parameters of gradient binds, in this step
   std::vector<Access> accesses_;  // since the last fork: a host orders steps
   MockWorld& world_;
   const int rank_;
   esp_slot slot_{};
   const esp_slot* slots_[1];
-  esp_update_desc desc_{};
+  esp_update_desc desc_{}, told_{};  // told: to the strategy
   esp_host host_{};
   esp_binder binder_{};
   esp_stream_s compute_, grads_;

@@ -32,8 +32,16 @@ float rounded(float value, esp_dtype dtype) {
 class Rank {
  public:
   Rank(const ToySettings& settings, MockWorld& world, int rank)
-      : settings_(settings), toy_(settings.n_micro, settings.tied), rank_(rank) {
+      : settings_(settings),
+        toy_(settings.n_micro, settings.tied),
+        shown_(settings.n_micro, settings.tied, settings.mistake == Mistake::kTiedReducedEarly),
+        rank_(rank) {
     result_.host = std::make_unique<MockHost>(world, rank, settings.update);
+    result_.host->mistake = settings.mistake;
+    for (uint32_t param = 0; param < Toy::kParams; ++param) {
+      result_.host->numel.push_back(toy_.view().params[param]->numel);
+      if (toy_.trainable(param)) result_.host->trained_elements += toy_.view().params[param]->numel;
+    }
   }
 
   ToyRank run() {
@@ -82,15 +90,15 @@ class Rank {
 
   bool prepare() {
     result_.plan.struct_size = sizeof result_.plan;
-    if (!check(table_->plan(self_, &toy_.view(), &result_.plan, &error_))) return false;
-    if (!check(table_->prepare(self_, &toy_.view(), &result_.host->binder(), &error_))) return false;
+    if (!check(table_->plan(self_, &shown_.view(), &result_.plan, &error_))) return false;
+    if (!check(table_->prepare(self_, &shown_.view(), &result_.host->binder(), &error_))) return false;
     if (!list(result_.shards)) return false;
     for (const ToyShard& shard : result_.shards) {
       if (shard.slot != "param") continue;
       for (uint64_t i = shard.lo; i < shard.hi; ++i)
         from_float(shard.data, i - shard.lo, shard.dtype, initial(shard.param, i));
     }
-    return check(table_->state_loaded(self_, &error_));
+    return settings_.mistake == Mistake::kStaleAfterLoad || check(table_->state_loaded(self_, &error_));
   }
 
   bool list(std::vector<ToyShard>& out) {
@@ -103,7 +111,11 @@ class Rank {
       return ESP_OK;
     };
     const esp_shard_sink sink = {sizeof sink, 0, &out, add};
-    return check(table_->state(self_, &sink, &error_));
+    const bool fine = check(table_->state(self_, &sink, &error_));
+    if (settings_.mistake == Mistake::kOffsetDropped) {
+      for (ToyShard& shard : out) shard.hi -= shard.lo, shard.lo = 0;
+    }
+    return fine;
   }
 
   bool step(uint32_t index) {
@@ -116,6 +128,7 @@ class Rank {
     step.struct_size = sizeof step;
     step.index = index;
     step.variant = table_->variant ? table_->variant(self_, index) : 0;
+    if (settings_.mistake == Mistake::kStaleNoteForgotten) step.variant = 0;
     step.compute = host.compute();
     step.grads = host.grads();
     written_.clear();
@@ -201,6 +214,7 @@ class Rank {
       const uint32_t param = unit.uses[u];
       const uint64_t numel = toy_.view().params[param]->numel;
       if (numel == 0) continue;
+      if (param == Toy::kUnused && settings_.mistake == Mistake::kUnusedNotWritten) continue;
       const esp_bind& weights = host.params.at(param);
       host.reads(data, weights.data, numel * ESP_DTYPE_BYTES(weights.dtype), host.compute());
       const auto bound = host.gradients.find(param);
@@ -227,7 +241,7 @@ class Rank {
   }
 
   const ToySettings& settings_;
-  const Toy toy_;
+  const Toy toy_, shown_;  // shown: to the strategy
   const int rank_;
   ToyRank result_;
   std::vector<esp_value> values_;
@@ -241,7 +255,7 @@ class Rank {
 
 }  // namespace
 
-Toy::Toy(uint32_t n_micro, bool tied) {
+Toy::Toy(uint32_t n_micro, bool tied, bool early) {
   static const int64_t shapes[kParams][2] = {{50, 3}, {13, 40}, {0, 4},   {20, 17}, {9, 30},
                                              {30, 7}, {40, 11}, {30, 11}, {20, 10}};
   static const char* const names[kParams] = {"embedding", "weight", "empty", "frozen", "weight2",
@@ -254,7 +268,7 @@ Toy::Toy(uint32_t n_micro, bool tied) {
   }
   uses_ = {{kEmbedding}, {kWeight, kEmpty}, {kFrozen, kWeight2, kUnused}, {kHead}};
   if (tied) {
-    uses_.front().push_back(kTied);
+    if (!early) uses_.front().push_back(kTied);
     uses_.back().push_back(kTied);
   }
   for (const auto& uses : uses_) {

@@ -17,7 +17,8 @@ class Toy {
   enum : uint32_t { kEmbedding, kWeight, kEmpty, kFrozen, kWeight2, kUnused, kHead, kTied, kOrphan, kParams };
 
   // tied: whether kTied is used by the first and the last unit, or by nobody.
-  Toy(uint32_t n_micro, bool tied);
+  // early: units other than the last are said not to use it: what a strategy sees that overlooks them.
+  Toy(uint32_t n_micro, bool tied, bool early = false);
   Toy(const Toy&) = delete;
 
   const esp_view& view() const { return view_; }
@@ -44,6 +45,7 @@ struct ToySettings {
   int32_t device_kind = ESP_CPU;
   uint64_t budget_device = 0;  // bytes, 0 = no limit
   MockUpdate update;
+  Mistake mistake = Mistake::kNone;
   std::map<std::string, uint64_t> options;   // numbers, by key
   std::map<std::string, const char*> texts;  // the same for texts
 };
