@@ -21,7 +21,6 @@ enum class Mistake {
   kTiedReducedEarly,        // a tied gradient is taken for final at its first use in backward
   kStaleAfterLoad,          // the model's copy is not refreshed from loaded masters
   kStaleAfterUpdate,        // nor from updated ones
-  kStaleNoteForgotten,      // variant does not say that weights have to be gathered
   kOtherRanksPart,          // rank and part are those of the next rank
   kOffsetDropped,           // shards are listed as if they began at the parameter's first element
 };

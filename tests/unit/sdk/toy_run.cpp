@@ -128,7 +128,6 @@ class Rank {
     step.struct_size = sizeof step;
     step.index = index;
     step.variant = table_->variant ? table_->variant(self_, index) : 0;
-    if (settings_.mistake == Mistake::kStaleNoteForgotten) step.variant = 0;
     step.compute = host.compute();
     step.grads = host.grads();
     written_.clear();
