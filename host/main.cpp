@@ -50,6 +50,11 @@ int dispatch(const esp::cli::CommandLine& line) {
   if (line.command == "export") return cli::export_model(line);
   if (line.command == "plugins list") return cli::plugins_list(std::cout, line.json);
   if (line.command == "plugins inspect") return cli::plugins_inspect(line.names.front(), line.json, std::cout);
+  if (line.command == "plugins new") {
+    return cli::plugins_new(line.names[0], line.names[1], line.names.size() > 2 ? line.names[2] : "", std::cout);
+  }
+  if (line.command == "plugins schema") return cli::plugins_schema(line.names.front(), std::cout);
+  if (line.command == "plugins example") return cli::plugins_example(line.names.front(), std::cout);
   if (line.command == "doctor") return cli::doctor(std::cout, line.json);
   if (line.command == "help") return cli::help(topic(), std::cout);
   if (line.command == "version") {

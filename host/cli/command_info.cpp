@@ -93,6 +93,28 @@ Examples:
   host plugins inspect ./libmine.so --json
 )",
      false, true, false, 1, 1},
+    {"plugins new", "strategy|model|dataset NAME [DIR]", "write a project for a plugin of your own",
+     R"(  NAME                a-z, 0-9, _ and -; the library becomes lib<NAME>.so
+  DIR                 folder to write [NAME]; it must not exist, or be empty
+
+The project builds with CMake and an installed or staged Espalier, is checked by ctest, and trains with its run.toml.
+
+Example:
+  host plugins new strategy my-plan
+)",
+     false, false, false, 2, 3},
+    {"plugins schema", "LIBRARY[:COMPONENT]", "JSON Schema of the TOML of a run with this library, for editors",
+     R"(
+Example:
+  host plugins schema libzero.so > zero.schema.json     then, first line of the TOML:  #:schema zero.schema.json
+)",
+     false, false, false, 1, 1},
+    {"plugins example", "LIBRARY[:COMPONENT]", "a TOML to start with: all options, their defaults and meanings",
+     R"(
+Example:
+  host plugins example libzero.so > run.toml
+)",
+     false, false, false, 1, 1},
     {"doctor", "[--json]", "check what a run needs on this machine",
      R"(  --json              as one JSON document
 )",

@@ -17,6 +17,10 @@ int report(const CommandLine& line, std::ostream& out);
 int export_model(const CommandLine& line);
 int plugins_list(std::ostream& out, bool json);
 int plugins_inspect(const std::string& name, bool json, std::ostream& out);
+// kind: strategy, model, dataset. folder: empty = the name. Refuses a folder that is not empty.
+int plugins_new(const std::string& kind, const std::string& name, const std::string& folder, std::ostream& out);
+int plugins_schema(const std::string& library, std::ostream& out);   // JSON Schema of a run's TOML
+int plugins_example(const std::string& library, std::ostream& out);  // a starting TOML
 int doctor(std::ostream& out, bool json);
 
 // Topic: empty (all commands), a command, or "configuration" (docs/configuration.md). Throws Error(kUsage).

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cli/commands.hpp"
+#include "cli/option_json.hpp"
 #include "config/option_value.hpp"
 #include "config/resolve.hpp"
 #include "modules/answer_checks.hpp"
@@ -22,8 +23,6 @@
 
 namespace esp::cli {
 namespace {
-
-using Json = nlohmann::ordered_json;
 
 constexpr int kNoNote = 12;  // a shared library that is no plugin
 
@@ -151,41 +150,14 @@ std::string default_of(const esp_option& option) {
   return text.empty() ? "\"\"" : text;
 }
 
-Json to_json(const esp_value& value) {
-  switch (value.type) {
-    case ESP_OPT_BOOL:
-      return value.v.i != 0;
-    case ESP_OPT_I64:
-      return value.v.i;
-    case ESP_OPT_F64:
-    case ESP_OPT_DURATION:
-      return value.v.f;
-    case ESP_OPT_BYTES:
-      return value.v.u;
-    case ESP_OPT_LIST_I64: {
-      const auto* list = static_cast<const int64_t*>(value.v.list);
-      return std::vector<int64_t>(list, list + value.n);
-    }
-    case ESP_OPT_LIST_F64: {
-      const auto* list = static_cast<const double*>(value.v.list);
-      return std::vector<double>(list, list + value.n);
-    }
-    case ESP_OPT_LIST_STR: {
-      const auto* list = static_cast<const char* const*>(value.v.list);
-      return std::vector<std::string>(list, list + value.n);
-    }
-    case 0:
-      return nullptr;
-    default:
-      return value.v.s;
-  }
-}
-
 Json to_json(const esp_option& option) {
-  Json json{
-      {"key", option.key},          {"type", kTypes[option.type]}, {"default", to_json(option.def)},
-      {"min", to_json(option.min)}, {"max", to_json(option.max)},  {"flags", names_of(option.flags, kOptionFlags)},
-      {"doc", option.doc}};
+  Json json{{"key", option.key},
+            {"type", kTypes[option.type]},
+            {"default", value_json(option.def)},
+            {"min", value_json(option.min)},
+            {"max", value_json(option.max)},
+            {"flags", names_of(option.flags, kOptionFlags)},
+            {"doc", option.doc}};
   if (option.type == ESP_OPT_ENUM) json["choices"] = choices_of(option);
   if (option.since != nullptr) json["since"] = option.since;
   if (option.replaced_by != nullptr) json["replaced_by"] = option.replaced_by;
@@ -234,17 +206,6 @@ void print_component(const ModuleComponent& component, std::ostream& out) {
   print_table(rows, out);
 }
 
-// All components, or those with this id (a model and a strategy may share none, so one).
-std::vector<const ModuleComponent*> select(const Module& module, const std::string& id) {
-  if (id.empty()) return module.components;
-  std::vector<std::string> ids;
-  for (const ModuleComponent* component : module.components) {
-    if (id == component->component.id) return {component};
-    ids.emplace_back(component->component.id);
-  }
-  throw LoadError(50, module.path.filename().string(), "it has no component \"" + id + "\", only " + join(ids, ", "));
-}
-
 void print_header(const Module& module, std::ostream& out) {
   const esp_note& note = module.note;
   out << module.path.filename().string() << "  " << module.id << ' ' << module.version << "   ABI "
@@ -254,6 +215,46 @@ void print_header(const Module& module, std::ostream& out) {
 }
 
 }  // namespace
+
+Json value_json(const esp_value& value) {
+  switch (value.type) {
+    case ESP_OPT_BOOL:
+      return value.v.i != 0;
+    case ESP_OPT_I64:
+      return value.v.i;
+    case ESP_OPT_F64:
+    case ESP_OPT_DURATION:
+      return value.v.f;
+    case ESP_OPT_BYTES:
+      return value.v.u;
+    case ESP_OPT_LIST_I64: {
+      const auto* list = static_cast<const int64_t*>(value.v.list);
+      return std::vector<int64_t>(list, list + value.n);
+    }
+    case ESP_OPT_LIST_F64: {
+      const auto* list = static_cast<const double*>(value.v.list);
+      return std::vector<double>(list, list + value.n);
+    }
+    case ESP_OPT_LIST_STR: {
+      const auto* list = static_cast<const char* const*>(value.v.list);
+      return std::vector<std::string>(list, list + value.n);
+    }
+    case 0:
+      return nullptr;
+    default:
+      return value.v.s;
+  }
+}
+
+std::vector<const ModuleComponent*> select_components(const Module& module, const std::string& id) {
+  if (id.empty()) return module.components;
+  std::vector<std::string> ids;
+  for (const ModuleComponent* component : module.components) {
+    if (id == component->component.id) return {component};
+    ids.emplace_back(component->component.id);
+  }
+  throw LoadError(50, module.path.filename().string(), "it has no component \"" + id + "\", only " + join(ids, ", "));
+}
 
 int plugins_list(std::ostream& out, bool json) {
   const std::vector<std::filesystem::path> folders = plugin_folders();
@@ -281,7 +282,7 @@ int plugins_list(std::ostream& out, bool json) {
 int plugins_inspect(const std::string& name, bool json, std::ostream& out) {
   const auto [file, id] = split_plugin_name(name);
   const Module& module = load_module(file, Probe::kChild);
-  const std::vector<const ModuleComponent*> components = select(module, id);
+  const std::vector<const ModuleComponent*> components = select_components(module, id);
   if (json) {
     Json description = to_json(module.note);
     description["path"] = module.path.string();

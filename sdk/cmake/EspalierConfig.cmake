@@ -1,5 +1,6 @@
-# find_package(Espalier 1.0 CONFIG): the target espalier::sdk and the function espalier_add_plugin. Everything is found
-# relative to this file, so the folder may be moved.
+# find_package(Espalier 1.0 CONFIG [COMPONENTS Torch]): the target espalier::sdk, the functions espalier_add_plugin and
+# espalier_add_conformance, and Espalier_HOST, the program beside the SDK (empty when there is none). The component Torch adds
+# espalier::torch, for plugins that are made with TORCH exact. Everything is found relative to this file, so the folder may be moved.
 get_filename_component(Espalier_PREFIX ${CMAKE_CURRENT_LIST_DIR}/../../.. ABSOLUTE)
 if(NOT EXISTS ${Espalier_PREFIX}/include/espalier/abi.h)
   set(Espalier_FOUND FALSE)
@@ -10,4 +11,19 @@ if(NOT TARGET espalier::sdk)
   add_library(espalier::sdk INTERFACE IMPORTED)
   target_include_directories(espalier::sdk INTERFACE ${Espalier_PREFIX}/include)
 endif()
+if(NOT Espalier_HOST AND EXISTS ${Espalier_PREFIX}/bin/host)
+  set(Espalier_HOST ${Espalier_PREFIX}/bin/host)
+endif()
 include(${CMAKE_CURRENT_LIST_DIR}/EspalierPlugin.cmake)
+
+foreach(component IN LISTS Espalier_FIND_COMPONENTS)
+  if(component STREQUAL "Torch")
+    if(NOT TARGET espalier::torch)
+      include(${CMAKE_CURRENT_LIST_DIR}/EspalierTorch.cmake)
+    endif()
+    set(Espalier_Torch_FOUND TRUE)
+  elseif(Espalier_FIND_REQUIRED_${component})
+    set(Espalier_FOUND FALSE)
+    set(Espalier_NOT_FOUND_MESSAGE "there is no component ${component}, only Torch")
+  endif()
+endforeach()

@@ -1,13 +1,21 @@
-# espalier_add_plugin(name SOURCES file... [TORCH none|exact] [STATIC_RUNTIME] [OUTPUT_DIRECTORY folder])
+# espalier_add_plugin(name SOURCES file... [TORCH none|exact] [CUDA] [STATIC_RUNTIME] [OUTPUT_DIRECTORY folder])
 #
 # Makes lib<name>.so: a library that the host loads at run time. It exports esp_plugin_entry_v1 and nothing else, and the
 # build fails when it does not, or when the note that the host reads before loading is missing.
 #   TORCH exact       uses LibTorch's C++ (links espalier::torch); loads with exactly the LibTorch in Espalier_TORCH_STAMP
+#   CUDA              holds device code: the note says for which architectures (CMAKE_CUDA_ARCHITECTURES), and the CUDA runtime
+#                     is linked statically, hidden
 #   STATIC_RUNTIME    carries the C++ runtime along, so that it also loads where that is older
 #   OUTPUT_DIRECTORY  default: Espalier_PLUGIN_DIR when set, else the current binary folder
+#
+# espalier_add_conformance(name [WORLD n...] [ARGS argument...] [TIMEOUT seconds] [LABELS label...])
+#
+# Registers a CTest entry verify.<name>.<n> for each world size in WORLD (default: 1 2) that runs `host verify` over the plugin.
+# ARGS are handed to it as they are. The program is Espalier_HOST; find_package sets it to the one beside the SDK. Without one the
+# entries are skipped, with the reason.
 
 function(espalier_add_plugin name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "STATIC_RUNTIME" "TORCH;OUTPUT_DIRECTORY" "SOURCES")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "STATIC_RUNTIME;CUDA" "TORCH;OUTPUT_DIRECTORY" "SOURCES")
   if(arg_UNPARSED_ARGUMENTS)
     message(FATAL_ERROR "espalier_add_plugin(${name}): unknown argument ${arg_UNPARSED_ARGUMENTS}")
   endif()
@@ -33,6 +41,9 @@ function(espalier_add_plugin name)
     set_target_properties(${name} PROPERTIES CXX_STANDARD 17 CXX_STANDARD_REQUIRED ON CXX_EXTENSIONS OFF)
   endif()
   espalier_link_plugin(${name} "${arg_TORCH}" "${arg_STATIC_RUNTIME}")
+  if(arg_CUDA)
+    espalier_cuda_plugin(${name})
+  endif()
   add_custom_command(TARGET ${name} POST_BUILD VERBATIM
     COMMAND ${CMAKE_COMMAND} -D PLUGIN=$<TARGET_FILE:${name}> -D NM=${CMAKE_NM} -D READELF=${CMAKE_READELF}
       -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/EspalierCheckPlugin.cmake)
@@ -61,4 +72,51 @@ function(espalier_link_plugin name torch static_runtime)
   if(static_runtime)
     target_link_options(${name} PRIVATE -static-libstdc++ -static-libgcc)
   endif()
+endfunction()
+
+# Internal: device code, and what the note says about it.
+function(espalier_cuda_plugin name)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "espalier_add_plugin(${name} CUDA): call enable_language(CUDA) first")
+  endif()
+  set(architectures "")
+  foreach(architecture IN LISTS CMAKE_CUDA_ARCHITECTURES)
+    if(architecture MATCHES "^([0-9]+[a-z]?)-virtual$")
+      list(APPEND architectures +ptx_${CMAKE_MATCH_1})
+    elseif(architecture MATCHES "^([0-9]+[a-z]?)-real$")
+      list(APPEND architectures sm_${CMAKE_MATCH_1})
+    else()
+      list(APPEND architectures sm_${architecture})
+    endif()
+  endforeach()
+  list(JOIN architectures " " architectures)
+  string(REGEX MATCH "^[0-9]+\\.[0-9]+" version "${CMAKE_CUDA_COMPILER_VERSION}")
+  target_compile_definitions(${name} PRIVATE "ESP_CUDA_TEXT=\"${version}: ${architectures}\"")
+  set_target_properties(${name} PROPERTIES CUDA_VISIBILITY_PRESET hidden CUDA_RUNTIME_LIBRARY Static
+    CUDA_STANDARD 17 CUDA_STANDARD_REQUIRED ON)
+endfunction()
+
+function(espalier_add_conformance name)
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TIMEOUT" "WORLD;ARGS;LABELS")
+  if(arg_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "espalier_add_conformance(${name}): unknown argument ${arg_UNPARSED_ARGUMENTS}")
+  endif()
+  if(NOT TARGET ${name})
+    message(FATAL_ERROR "espalier_add_conformance(${name}): there is no plugin of that name; call espalier_add_plugin first")
+  endif()
+  if(NOT arg_WORLD)
+    set(arg_WORLD 1 2)
+  endif()
+  if(NOT arg_TIMEOUT)
+    set(arg_TIMEOUT 600)
+  endif()
+  foreach(world IN LISTS arg_WORLD)
+    set(test verify.${name}.${world})
+    add_test(NAME ${test} COMMAND ${CMAKE_COMMAND} "-DHOST=${Espalier_HOST}" -DPLUGIN=$<TARGET_FILE:${name}> -DWORLD=${world}
+      "-DARGS=${arg_ARGS}" -P ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/EspalierVerify.cmake)
+    set_tests_properties(${test} PROPERTIES TIMEOUT ${arg_TIMEOUT} SKIP_REGULAR_EXPRESSION "espalier: skipped:")
+    if(arg_LABELS)
+      set_tests_properties(${test} PROPERTIES LABELS "${arg_LABELS}")
+    endif()
+  endforeach()
 endfunction()
