@@ -84,6 +84,12 @@ class Replica {
   const Group& group() const { return group_; }  // the data-parallel ranks
   const std::vector<Block>& blocks() const { return trained_.blocks(); }
 
+  // For verbs of one's own, from prepare on: a block's gradients, size() elements in compute_t(), and the stream of the
+  // verbs, on which they are final once `finished` has named the block.
+  void* gradients(const Block& block) const { return gradient(block.begin); }
+  esp_dtype compute_t() const { return compute_t_; }
+  esp_stream stream() const { return side_; }
+
   // The block that became final with the item whose backward has just been enqueued, or NULL. Later verbs see its
   // gradients.
   const Block* finished(const esp_step& step) const {
