@@ -3,6 +3,8 @@
 namespace esp::cli {
 namespace {
 
+constexpr const char* kVerifyFlags[] = {"plugin", "only", "seed", "numerics", "world", "junit", "timeout"};
+
 constexpr CommandInfo kCommands[] = {
     {"run", "[-c FILE] [--TABLE.KEY=VALUE ...]", "train a model with a strategy",
      R"(  -c, --config FILE   settings from a TOML file; flags win over it
@@ -115,6 +117,24 @@ Example:
   host plugins example libzero.so > run.toml
 )",
      false, false, false, 1, 1},
+    {"verify", "--plugin=LIBRARY[:COMPONENT] [--only=GROUP] [--seed=N] [--json] [--junit=FILE]",
+     "hold a plugin to the rules of docs/verify.md, without a GPU",
+     R"(  --plugin LIBRARY    the library, and behind a colon one of its components [all]
+  --only GROUP        one group of tests, or one test as GROUP/NAME
+  --seed N            of delays and orders [42]
+  --world N           most ranks [3]
+  --numerics own      a strategy that is not synchronous by design: compare it with itself only
+  --timeout SECONDS   of one test [60]
+  --json              as one JSON document
+  --junit FILE        write a JUnit file, too
+
+Exit code 0: all that applies passes. 1: something does not.
+
+Examples:
+  host verify --plugin=libzero.so
+  host verify --plugin=./libmine.so --only=streams --seed=7
+)",
+     false, true, false, 0, 0, false, false, kVerifyFlags},
     {"doctor", "[--json]", "check what a run needs on this machine",
      R"(  --json              as one JSON document
 )",

@@ -27,6 +27,7 @@ po::options_description known_flags(const CommandInfo& command) {
   if (command.takes_json) flags.add_options()("json", "");
   if (command.takes_retry) flags.add_options()("retry", "");
   if (command.takes_budget) add("budget");
+  for (const char* name : command.own_flags) add(name);
   if (command.takes_target) {
     add("to");
     add("dtype");
@@ -110,6 +111,8 @@ class Collector {
 
  private:
   void set(const std::string& key, const std::string& value, const std::string& typed) {
+    const auto& own = command_.own_flags;
+    if (std::find(own.begin(), own.end(), key) != own.end()) line_.own_flags[key] = value;
     if (key == "config") line_.config_file = value;
     if (key == "to") line_.to = value;
     if (key == "dtype") line_.dtype = one_of(typed, value, {"fp32", "bf16", "fp16"});
@@ -212,7 +215,8 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   }
   if (line.command.starts_with("-"))
     fail("a command comes first: host run " + printable(line.command) + " ...; see host help");
-  if (line.command == "plugins") fail("host plugins wants list, inspect, new, schema or example; see host help plugins");
+  if (line.command == "plugins")
+    fail("host plugins wants list, inspect, new, schema or example; see host help plugins");
   const CommandInfo* command = find_command(line.command);
   if (command == nullptr) fail_unknown_command(line.command);
   parse_flags(*command, rest, line);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -11,15 +12,16 @@
 namespace esp::cli {
 
 struct CommandLine {
-  std::string command;                 // "run", "plugins list", "help", ...: see command_infos()
-  std::vector<std::string> names;      // what stands without a flag: a run's folder, a library, a help topic
-  std::string config_file;             // -c, as typed; empty = none
-  Settings settings;                   // of the file, flags over them
-  bool json = false;                   // --json: plan, plugins, doctor
-  std::string to;                      // --to of export: the folder to write
-  std::string dtype = "fp32";          // --dtype of export: fp32, bf16, fp16
-  uint64_t budget = 0;                 // --budget of bench and report, in bytes; 0 = none
-  bool retry = false;                  // --retry of bench
+  std::string command;                           // "run", "plugins list", "help", ...: see command_infos()
+  std::vector<std::string> names;                // what stands without a flag: a run's folder, a library, a help topic
+  std::string config_file;                       // -c, as typed; empty = none
+  Settings settings;                             // of the file, flags over them
+  bool json = false;                             // --json: plan, plugins, doctor
+  std::string to;                                // --to of export: the folder to write
+  std::string dtype = "fp32";                    // --dtype of export: fp32, bf16, fp16
+  uint64_t budget = 0;                           // --budget of bench and report, in bytes; 0 = none
+  bool retry = false;                            // --retry of bench
+  std::map<std::string, std::string> own_flags;  // those of CommandInfo::own_flags that were given
   std::vector<std::string> arguments;  // as typed, without the program's name: what local ranks are started with
 };
 

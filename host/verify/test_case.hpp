@@ -1,0 +1,54 @@
+// One test: what it does, and how it ended.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "modules/module.hpp"
+#include "verify/finding.hpp"
+
+namespace esp::verify {
+
+// What the user asked for.
+struct VerifyOptions {
+  std::string plugin;     // path or name, without a component
+  std::string component;  // id, or empty
+  std::string only;       // a group or a test; empty = all
+  uint64_t seed = 42;
+  int max_world = 3;
+  bool own_numerics = false;  // not synchronous by design: no comparison with the oracle
+  unsigned limit_s = 60;      // of one test
+};
+
+// Thrown in a test that finds that it does not apply.
+struct Skip {
+  std::string reason;
+};
+
+struct TestCase {
+  std::string group, name;
+  std::function<void(Findings&)> run;  // in a process of its own
+  std::string skip;                    // why it does not apply; empty: run it
+};
+
+enum class Verdict { kPassed, kFailed, kSkipped };
+
+struct TestResult {
+  std::string group, name;
+  Verdict verdict = Verdict::kPassed;
+  std::string reason;  // of a skip
+  std::vector<Finding> findings;
+  double seconds = 0;
+};
+
+// All tests that apply to a component, in the order of the groups.
+std::vector<TestCase> strategy_tests(const Module& module, const ModuleComponent& component,
+                                     const VerifyOptions& options);
+std::vector<TestCase> library_tests(const Module& module);
+
+// Runs a test in a child process; what kills or stops it is a finding of its own (LIFE-05, LIFE-06, MEM-01).
+TestResult run_test(const TestCase& test, unsigned limit_s);
+
+}  // namespace esp::verify

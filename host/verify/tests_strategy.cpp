@@ -1,0 +1,330 @@
+// What a strategy is put through: scenarios of the small world, by group.
+#include <malloc.h>
+
+#include <filesystem>
+
+#include "config/option_value.hpp"
+#include "verify/test_case.hpp"
+#include "verify/world.hpp"
+
+namespace esp::verify {
+namespace {
+
+struct Subject {
+  const ModuleComponent* component;
+  VerifyOptions options;
+
+  OptionSet defaults() const {
+    OptionSet set;
+    for (const esp_option* option : component->option_list) {
+      if (option->def.type == 0) {
+        set.add_absent();
+      } else {
+        add_default(*option, set);
+      }
+    }
+    return set;
+  }
+};
+
+// Trains once; a refusal in create or plan ends the test as skipped.
+void train(const Subject& subject, Scenario scenario, Findings& findings) {
+  scenario.seed = subject.options.seed;
+  scenario.compare = scenario.compare && !subject.options.own_numerics;
+  const OptionSet options = subject.defaults();
+  World world(*subject.component, options, scenario, findings);
+  world.train();
+  if (!world.refusal.empty()) throw Skip{"refused: " + world.refusal};
+}
+
+std::string title(const Scenario& scenario) {
+  static constexpr const char* kPrecisions[] = {"default", "fp32", "tf32", "bf16", "fp16"};
+  std::string text = std::string(kPrecisions[scenario.precision]) + "-world" + std::to_string(scenario.world) +
+                     "-micro" + std::to_string(scenario.n_micro) + (scenario.optimizer.adamw ? "-adamw" : "-sgd");
+  if (scenario.optimizer.clip > 0) text += "-clip";
+  return text;
+}
+
+class Tests {
+ public:
+  Tests(const Subject& subject, std::vector<TestCase>& into) : subject_(subject), into_(into) {}
+
+  void add(const std::string& group, const std::string& name, std::function<void(Findings&)> run,
+           std::string skip = "") {
+    into_.push_back({group, name, std::move(run), std::move(skip)});
+  }
+  void add_training(const std::string& group, const std::string& name, const Scenario& scenario,
+                    std::string skip = "") {
+    const Subject subject = subject_;
+    add(
+        group, name, [subject, scenario](Findings& findings) { train(subject, scenario, findings); }, std::move(skip));
+  }
+
+ private:
+  const Subject& subject_;
+  std::vector<TestCase>& into_;
+};
+
+std::string no_capability(const Subject& subject, uint64_t bit, const char* name) {
+  return (subject.component->component.caps & bit) != 0 ? "" : std::string("the component does not declare ") + name;
+}
+
+void add_numerics(const Subject& subject, Tests& tests) {
+  const std::string skip = subject.options.own_numerics ? "asked for: --numerics own" : "";
+  for (int world = 1; world <= subject.options.max_world; ++world) {
+    for (uint32_t micro : {1u, 2u, 3u}) {
+      for (bool adamw : {false, true}) {
+        for (double clip : {0.0, 0.5}) {
+          for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16, ESP_PRECISION_FP16}) {
+            Scenario scenario;
+            scenario.world = world;
+            scenario.n_micro = micro;
+            scenario.precision = precision;
+            scenario.optimizer.adamw = adamw;
+            scenario.optimizer.clip = clip;
+            const bool few = precision == ESP_PRECISION_FP32 || (micro == 2 && adamw == (clip > 0));
+            if (few) tests.add_training("numerics", title(scenario), scenario, skip);
+          }
+        }
+      }
+    }
+  }
+  Scenario overflow;
+  overflow.world = 2;
+  overflow.precision = ESP_PRECISION_FP16;
+  overflow.overflow_step = 1;
+  tests.add_training("numerics", "fp16-overflow-skips", overflow, skip);
+  Scenario same;
+  same.world = 3;
+  same.precision = ESP_PRECISION_FP32;
+  same.same_samples = true;
+  tests.add_training("numerics", "equal-samples-on-all-ranks", same);
+}
+
+void add_streams(Tests& tests) {
+  const std::pair<const char*, Order> orders[] = {{"as-issued", Order::kIssued},
+                                                  {"compute-delayed", Order::kComputeLast},
+                                                  {"sides-delayed", Order::kComputeFirst},
+                                                  {"random", Order::kRandom}};
+  for (const auto& [name, order] : orders) {
+    for (int world = 1; world <= 2; ++world) {
+      Scenario scenario;
+      scenario.world = world;
+      scenario.n_micro = 2;
+      scenario.order = order;
+      scenario.optimizer.clip = 0.5;
+      tests.add_training("streams", std::string(name) + "-world" + std::to_string(world), scenario);
+    }
+  }
+}
+
+void add_capture(const Subject& subject, Tests& tests) {
+  for (int world = 1; world <= subject.options.max_world; ++world) {
+    for (bool evaluate : {false, true}) {
+      Scenario scenario;
+      scenario.world = world;
+      scenario.n_micro = 2;
+      scenario.steps = 10;
+      scenario.capture = true;
+      scenario.evaluate = evaluate;
+      tests.add_training("capture",
+                         std::string("replay-world") + std::to_string(world) + (evaluate ? "-evaluated" : ""), scenario,
+                         no_capability(subject, ESP_CAP_CAPTURE_STEP, "ESP_CAP_CAPTURE_STEP"));
+    }
+  }
+  Scenario eager;
+  eager.world = 2;
+  eager.steps = 10;
+  tests.add_training("capture", "equal-variants-make-equal-calls", eager);
+}
+
+// Trains some steps, saves, continues elsewhere with the same number of samples a step, and compares with the oracle.
+void reshard(const Subject& subject, int from, int to, Findings& findings) {
+  Scenario scenario;
+  scenario.world = from;
+  scenario.seed = subject.options.seed;
+  scenario.compare = !subject.options.own_numerics;
+  const OptionSet options = subject.defaults();
+  Saved saved;
+  World first(*subject.component, options, scenario, findings);
+  const bool fine = first.start() && first.fill() && first.step() && first.step() && first.save(saved);
+  if (!first.refusal.empty()) throw Skip{"refused: " + first.refusal};
+  if (!fine) return;
+  Scenario then = scenario;
+  then.world = to;
+  World second(*subject.component, options, then, findings);
+  if (!second.start()) return;
+  second.oracle().continue_from(first.oracle());
+  if (second.fill(&saved) && second.evaluate() && second.step()) second.evaluate();
+  second.finish();
+}
+
+void add_state(const Subject& subject, Tests& tests) {
+  for (int from = 1; from <= subject.options.max_world; ++from) {
+    for (int to = 1; to <= subject.options.max_world; ++to) {
+      tests.add("state", "reshard-" + std::to_string(from) + "-to-" + std::to_string(to),
+                [subject, from, to](Findings& findings) { reshard(subject, from, to, findings); });
+    }
+  }
+}
+
+void refuse_each(const Subject& subject, Findings& findings) {
+  const OptionSet options = subject.defaults();
+  for (int64_t number = 0; number < 1000; ++number) {
+    Scenario scenario;
+    scenario.refuse_allocation = number;
+    World world(*subject.component, options, scenario, findings);
+    const bool started = world.start();
+    const bool asked = world.host(0).allocations_asked > static_cast<uint64_t>(number);
+    if (started && asked)
+      findings.add("MEM-06", "prepare succeeds without allocation " + std::to_string(number), {"prepare"});
+    world.finish();
+    if (!asked) return;
+  }
+}
+
+void dry_run(const Subject& subject, Findings& findings) {
+  const OptionSet options = subject.defaults();
+  std::vector<Arena::Allocation> taken[2];
+  for (int dry = 0; dry < 2; ++dry) {
+    Scenario scenario;
+    scenario.dry = dry == 1;
+    World world(*subject.component, options, scenario, findings);
+    if (!world.start()) throw Skip{"refused: " + world.refusal};
+    taken[dry] = world.host(0).arena.history();
+    world.finish();
+  }
+  if (taken[0] != taken[1]) findings.add("MEM-07", "a dry run takes other memory than a real one", {"prepare"});
+}
+
+size_t count_in(const char* folder) {
+  size_t n = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++n;
+  return n;
+}
+
+void leaves_nothing(const Subject& subject, Findings& findings) {
+  const OptionSet options = subject.defaults();
+  const auto once = [&] {
+    Scenario scenario;
+    scenario.steps = 1;
+    World world(*subject.component, options, scenario, findings);
+    world.train();
+  };
+  for (int i = 0; i < 10; ++i) once();
+  const size_t threads = count_in("/proc/self/task"), files = count_in("/proc/self/fd");
+  const size_t before = mallinfo2().uordblks;
+  constexpr int kTimes = 50;
+  for (int i = 0; i < kTimes; ++i) once();
+  const size_t after = mallinfo2().uordblks;
+  const Where where{"destroy"};
+  if (after > before + kTimes * 16) {
+    findings.add("LIFE-03", std::to_string((after - before) / kTimes) + " bytes of heap are left by each instance",
+                 where);
+  }
+  if (count_in("/proc/self/task") != threads) findings.add("LIFE-03", "threads are left", where);
+  if (count_in("/proc/self/fd") != files) findings.add("LIFE-03", "open files are left", where);
+}
+
+void two_at_once(const Subject& subject, Findings& findings) {
+  Scenario scenario;
+  scenario.compare = !subject.options.own_numerics;
+  const OptionSet options = subject.defaults();
+  World a(*subject.component, options, scenario, findings), b(*subject.component, options, scenario, findings);
+  if (!a.start() || !b.start() || !a.fill() || !b.fill()) return;
+  for (int i = 0; i < 3; ++i) {
+    if (!a.step() || !b.step() || !a.evaluate() || !b.evaluate()) return;
+  }
+}
+
+void equal_bits(const Subject& subject, Findings& findings) {
+  std::vector<std::vector<double>> seen[2];
+  for (auto& weights : seen) {
+    Scenario scenario;
+    scenario.world = 2;
+    scenario.n_micro = 2;
+    scenario.seed = subject.options.seed + (&weights == &seen[1] ? 1 : 0);  // another order of streams
+    scenario.compare = false;
+    const OptionSet options = subject.defaults();
+    World world(*subject.component, options, scenario, findings);
+    if (!world.train()) return;
+    weights = world.seen_weights();
+  }
+  if (seen[0] != seen[1]) findings.add("NUM-04", "two runs end with different weights", {});
+}
+
+// One option away from its default, one step.
+void with_option(const Subject& subject, size_t number, const Setting& value, Findings& findings) {
+  OptionSet set;
+  for (size_t i = 0; i < subject.component->option_list.size(); ++i) {
+    const esp_option& option = *subject.component->option_list[i];
+    if (i == number) {
+      add_value(option, value, set);
+    } else if (option.def.type == 0) {
+      set.add_absent();
+    } else {
+      add_default(option, set);
+    }
+  }
+  Scenario scenario;
+  scenario.world = 2;
+  scenario.steps = 2;
+  scenario.compare = !subject.options.own_numerics;
+  World world(*subject.component, set, scenario, findings);
+  world.train();
+  if (!world.refusal.empty()) throw Skip{"refused: " + world.refusal};
+}
+
+void add_options(const Subject& subject, Tests& tests) {
+  for (size_t i = 0; i < subject.component->option_list.size(); ++i) {
+    const esp_option& option = *subject.component->option_list[i];
+    std::vector<std::string> values;
+    for (uint32_t c = 0; c < option.n_choices; ++c) values.emplace_back(option.choices[c]);
+    if (option.type == ESP_OPT_BOOL) values = {"false", "true"};
+    for (const esp_value& bound : {option.min, option.max}) {
+      if (bound.type != 0) values.push_back(value_text(bound));
+    }
+    for (const std::string& value : values) {
+      tests.add("options", std::string(option.key) + "=" + value, [subject, i, value](Findings& findings) {
+        Setting setting;
+        setting.value = value;
+        setting.from_flag = true;
+        with_option(subject, i, setting, findings);
+      });
+    }
+  }
+}
+
+}  // namespace
+
+std::vector<TestCase> strategy_tests(const Module&, const ModuleComponent& component, const VerifyOptions& options) {
+  std::vector<TestCase> cases;
+  const Subject subject{&component, options};
+  Tests tests(subject, cases);
+  Scenario plain;
+  tests.add_training("options", "defaults", plain);
+  add_options(subject, tests);
+  tests.add("lifecycle", "leaves-nothing", [subject](Findings& f) { leaves_nothing(subject, f); });
+  tests.add("lifecycle", "two-at-once", [subject](Findings& f) { two_at_once(subject, f); });
+  for (int world = 1; world <= options.max_world; ++world) {
+    Scenario scenario;
+    scenario.world = world;
+    scenario.n_micro = 2;
+    scenario.order = Order::kIssued;
+    tests.add_training("hooks", "world" + std::to_string(world), scenario);
+  }
+  Scenario infer;
+  infer.infer = true;
+  infer.world = 2;
+  tests.add_training("hooks", "inference", infer, no_capability(subject, ESP_CAP_INFER, "ESP_CAP_INFER"));
+  add_streams(tests);
+  add_numerics(subject, tests);
+  tests.add("numerics", "equal-bits", [subject](Findings& f) { equal_bits(subject, f); });
+  add_state(subject, tests);
+  tests.add("memory", "dry-run", [subject](Findings& f) { dry_run(subject, f); });
+  tests.add("memory", "each-allocation-refused", [subject](Findings& f) { refuse_each(subject, f); });
+  add_capture(subject, tests);
+  return cases;
+}
+
+}  // namespace esp::verify

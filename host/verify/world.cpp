@@ -1,0 +1,200 @@
+#include "verify/world.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <semaphore>
+#include <sstream>
+#include <thread>
+
+#include "modules/adopt.hpp"
+#include "verify/element.hpp"
+#include "verify/phase_note.hpp"
+
+namespace esp::verify {
+namespace {
+
+uint32_t update_flags(const Scenario& scenario) {
+  const bool barrier = scenario.optimizer.clip > 0 || scenario.precision == ESP_PRECISION_FP16;
+  return ESP_UPDATE_NORM | (barrier ? ESP_UPDATE_BARRIER : 0);
+}
+
+// A rank's thread during a call of the main role: it stops where it waits for the others.
+struct Turn {
+  std::binary_semaphore go{0}, back{0};
+  bool done = false;
+  std::thread thread;
+};
+thread_local Turn* t_turn = nullptr;  // of the rank that runs on this thread
+
+void meet(int) {
+  if (t_turn == nullptr) return;
+  t_turn->back.release();
+  t_turn->go.acquire();
+}
+
+}  // namespace
+
+World::World(const ModuleComponent& component, const OptionSet& options, const Scenario& scenario, Findings& findings)
+    : component_(component),
+      options_(options),
+      scenario_(scenario),
+      findings_(findings),
+      toy_(scenario.n_micro),
+      oracle_(toy_, scenario.optimizer, scenario.world, scenario.n_micro, scenario.same_samples),
+      random_(scenario.seed) {
+  table_ = adopt<esp_strategy_v1>(component.component.table(ESP_STRATEGY_ID));
+  for (int number = 0; number < scenario.world; ++number) {
+    RankSettings settings;
+    settings.rank = number;
+    settings.world = scenario.world;
+    settings.update_flags = update_flags(scenario);
+    settings.infer = scenario.infer;
+    settings.optimizer = scenario.optimizer;
+    settings.refuse_allocation = scenario.refuse_allocation;
+    settings.dry = scenario.dry;
+    auto rank = std::make_unique<Rank>();
+    rank->host = std::make_unique<RankHost>(settings, toy_, findings, meet);
+    rank->run.struct_size = sizeof(esp_run);
+    rank->run.mode = scenario.infer ? ESP_MODE_INFER : ESP_MODE_TRAIN;
+    rank->run.rank = number;
+    rank->run.world = scenario.world;
+    rank->run.device_kind = ESP_CPU;
+    rank->run.n_micro = scenario.n_micro;
+    rank->run.n_passes_max = 1;
+    rank->run.precision = scenario.precision;
+    rank->run.seed = scenario.seed;
+    const auto values = options.values();
+    rank->config = {sizeof(esp_config), static_cast<uint32_t>(values.size()), values.data(), &rank->run, nullptr, 0, 0};
+    ranks_.push_back(std::move(rank));
+  }
+}
+
+World::~World() { finish(); }
+
+bool World::call(Rank& rank, Role role, const char* name, const Call& function, bool may_refuse) {
+  RankHost& host = *rank.host;
+  host.role = role;
+  host.here.call = name;
+  note_phase(host.here);
+  esp_error error{};
+  error.struct_size = sizeof error;
+  const esp_status status = function(&error);
+  host.role = Role::kMain;
+  if (status == ESP_OK) return true;
+  const std::string text(error.message, strnlen(error.message, sizeof error.message));
+  if (text.empty()) {
+    host.found("LIFE-02", std::string(name) + " failed with code " + std::to_string(status) + " and without a text");
+  }
+  if (may_refuse) {
+    refusal = text.empty() ? "refused without a text" : text;
+  } else {
+    host.found("LIFE-01", std::string(name) + " failed: " + text);
+  }
+  return false;
+}
+
+bool World::on_ranks(const std::function<bool(Rank&)>& function) {
+  ++segment_;
+  std::vector<Turn> turns(ranks_.size());
+  std::vector<char> fine(ranks_.size(), 0);
+  for (size_t r = 0; r < ranks_.size(); ++r) {
+    ranks_[r]->host->fork(segment_);
+    turns[r].thread = std::thread([&, r] {
+      t_turn = &turns[r];
+      turns[r].go.acquire();
+      fine[r] = function(*ranks_[r]) ? 1 : 0;
+      turns[r].done = true;
+      turns[r].back.release();
+    });
+  }
+  bool all_done = false, ran = true;
+  while (!all_done) {
+    all_done = true;
+    for (Turn& turn : turns) {
+      if (turn.done) continue;
+      turn.go.release();
+      turn.back.acquire();
+      all_done = all_done && turn.done;
+    }
+    ran = drain() && ran;
+  }
+  for (Turn& turn : turns) turn.thread.join();
+  return ran && std::find(fine.begin(), fine.end(), 0) == fine.end();
+}
+
+bool World::drain() {
+  std::vector<std::vector<Op>> work;
+  for (auto& rank : ranks_) work.push_back(std::move(rank->host->ops));
+  const bool fine = execute(work, scenario_.order, random_, findings_);
+  ++segment_;
+  for (auto& rank : ranks_) rank->host->fork(segment_);
+  return fine;
+}
+
+bool World::start() {
+  const auto create = [&](Rank& rank) {
+    return call(
+        rank, Role::kMain, "create",
+        [&](esp_error* error) {
+          return component_.component.create(&rank.host->host(), &rank.config, &rank.self, error);
+        },
+        true);
+  };
+  const auto plan = [&](Rank& rank) {
+    rank.host->plan.struct_size = sizeof(esp_plan);
+    return call(
+        rank, Role::kPlan, "plan",
+        [&](esp_error* error) { return table_.plan(rank.self, &toy_.view(), &rank.host->plan, error); }, true);
+  };
+  const auto prepare = [&](Rank& rank) {
+    return call(
+        rank, Role::kMain, "prepare",
+        [&](esp_error* error) { return table_.prepare(rank.self, &toy_.view(), &rank.host->binder(), error); },
+        scenario_.refuse_allocation >= 0);
+  };
+  if (!on_ranks(create) || !on_ranks(plan)) return false;
+  const esp_plan& told = this->plan();
+  scaler_.active = scenario_.precision == ESP_PRECISION_FP16 || told.grad_t == ESP_F16;
+  if (scaler_.active) {
+    scaler_.scale = told.scale_init > 0 ? told.scale_init : 65536;
+    scaler_.floor = told.scale_min > 0 ? told.scale_min : 1;
+    if (told.scale_window > 0) scaler_.window = told.scale_window;
+    if (told.scale_hysteresis > 0) scaler_.hysteresis = told.scale_hysteresis;
+  }
+  return on_ranks(prepare);
+}
+
+bool World::call_state(Rank& rank, const esp_shard_sink& sink) {
+  return call(rank, Role::kMain, "state", [&](esp_error* error) { return table_.state(rank.self, &sink, error); });
+}
+
+bool World::call_loaded(Rank& rank) {
+  return call(rank, Role::kMain, "state_loaded",
+              [&](esp_error* error) { return table_.state_loaded(rank.self, error); });
+}
+
+bool World::train() {
+  bool fine = start() && fill();
+  fine = fine && (!scenario_.evaluate || evaluate());
+  for (uint32_t i = 0; fine && !scenario_.infer && i < scenario_.steps; ++i) {
+    fine = step() && (!scenario_.evaluate || evaluate());
+  }
+  Saved saved;
+  fine = fine && save(saved);
+  finish();
+  return fine;
+}
+
+void World::finish() {
+  for (auto& rank : ranks_) {
+    if (rank->self == nullptr) continue;
+    rank->host->here.call = "destroy";
+    note_phase(rank->host->here);
+    table_.destroy(rank->self);
+    rank->self = nullptr;
+    for (const std::string& damage : rank->host->arena.damages()) rank->host->found("MEM-04", damage);
+  }
+}
+
+}  // namespace esp::verify

@@ -1,0 +1,127 @@
+// All ranks of a small training run with one strategy, driven as the contract says, checked at every call.
+#pragma once
+
+#include <espalier/strategy.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <random>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "config/option_set.hpp"
+#include "modules/module.hpp"
+#include "verify/executor.hpp"
+#include "verify/oracle.hpp"
+#include "verify/rank_host.hpp"
+
+namespace esp::verify {
+
+struct Scenario {
+  int world = 1;
+  uint32_t n_micro = 1;
+  uint32_t precision = ESP_PRECISION_DEFAULT;
+  OptimizerSettings optimizer;
+  uint32_t steps = 4;
+  bool infer = false;
+  bool same_samples = false;   // every rank sees what rank 0 sees
+  bool capture = false;        // replay steps whose variant was captured
+  bool evaluate = true;        // between all steps
+  bool compare = true;         // with the oracle
+  int64_t overflow_step = -1;  // rank 0's gradients are infinite in this step
+  int64_t refuse_allocation = -1;
+  bool dry = false;
+  Order order = Order::kRandom;
+  uint64_t seed = 42;
+};
+
+struct Shard {
+  uint32_t param = 0;
+  std::string slot;
+  uint64_t lo = 0, hi = 0;
+  void* data = nullptr;
+  esp_dtype dtype = 0;
+  uint32_t flags = 0;
+  bool operator==(const Shard&) const = default;
+};
+
+// What a rank holds, by (slot, parameter).
+using Saved = std::map<std::string, std::vector<std::vector<double>>>;
+
+class World {
+ public:
+  World(const ModuleComponent& component, const OptionSet& options, const Scenario& scenario, Findings& findings);
+  ~World();
+  World(const World&) = delete;
+
+  // Each returns whether to go on. start: create, plan, prepare; fill: the initial state, or a saved one.
+  bool start();
+  bool fill(const Saved* saved = nullptr);
+  bool step();
+  bool evaluate();
+  bool save(Saved& into);  // checks the lists, assembles what all ranks hold
+  void finish();           // destroy and what can be said then
+  // All of it, with an evaluation around each step.
+  bool train();
+
+  const esp_plan& plan() const { return ranks_.front()->host->plan; }
+  const RankHost& host(int rank) const { return *ranks_[static_cast<size_t>(rank)]->host; }
+  Oracle& oracle() { return oracle_; }
+  std::string refusal;         // text of create or plan, where it refuses with a code
+  bool local_updates = false;  // some rank updated with its own gradients alone
+  std::vector<std::vector<double>> seen_weights() const { return seen_; }  // of rank 0, by the last evaluation
+
+ private:
+  struct Rank {
+    std::unique_ptr<RankHost> host;
+    esp_run run{};
+    esp_config config{};
+    void* self = nullptr;
+    std::vector<Shard> shards;
+  };
+  struct Graph {
+    int eager = 0;  // times it ran so
+    std::vector<std::vector<std::string>> names;
+    std::vector<std::vector<Op>> work;
+  };
+
+  using Call = std::function<esp_status(esp_error*)>;
+  bool call(Rank& rank, Role role, const char* name, const Call& function, bool may_refuse = false);
+  bool on_ranks(const std::function<bool(Rank&)>& function);
+  bool call_state(Rank& rank, const esp_shard_sink& sink);
+  bool call_loaded(Rank& rank);
+  bool drain();
+  bool record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t flags);
+  bool record_evaluation(Rank& rank);
+  bool run_unit(Rank& rank, esp_step& step, const esp_item& item, bool training);
+  void forward(Rank& rank, const esp_item& item, bool training);
+  void backward(Rank& rank, const esp_item& item);
+  void check_unit(Rank& rank, uint32_t unit, bool training);
+  void compare_weights(Rank& rank, uint32_t param, const esp_bind& bind, const Where& where, bool training);
+  void check_step(bool replayed);
+  void check_coverage();
+  void check_norm();
+  bool list(Rank& rank, std::vector<Shard>& out);
+  void check_shards();
+  void check_slot(const std::string& slot, bool frozen_too);
+
+  const ModuleComponent& component_;
+  const OptionSet& options_;
+  const Scenario scenario_;
+  Findings& findings_;
+  Toy toy_;
+  Oracle oracle_;
+  esp_strategy_v1 table_{};
+  std::vector<std::unique_ptr<Rank>> ranks_;
+  std::mt19937_64 random_;
+  std::map<uint32_t, Graph> graphs_;
+  Scaler scaler_;
+  uint64_t index_ = 0;
+  int64_t segment_ = 0;
+  std::set<uint32_t> written_;  // gradients, in this pass
+  std::vector<std::vector<double>> seen_;
+};
+
+}  // namespace esp::verify

@@ -1,0 +1,343 @@
+// Steps and evaluations.
+#include <algorithm>
+#include <cmath>
+#include <sstream>
+
+#include "verify/element.hpp"
+#include "verify/phase_note.hpp"
+#include "verify/world.hpp"
+
+namespace esp::verify {
+namespace {
+
+using Hook = esp_status (*)(void*, const esp_step*, uint32_t, esp_error*);
+
+// How far a value may be from the oracle's: rounding, and what it grows to in a few steps.
+double tolerance(esp_dtype compute, esp_dtype gradient) {
+  return 8 * std::max(epsilon(compute), epsilon(gradient) / 8) + 2e-6;
+}
+
+}  // namespace
+
+bool World::run_unit(Rank& rank, esp_step& step, const esp_item& item, bool training) {
+  RankHost& host = *rank.host;
+  const bool is_forward = item.phase == ESP_FWD;
+  const auto hook = [&](const char* name, Hook function) {
+    host.here.call = name;
+    if (function == nullptr) return true;
+    note_phase(host.here);
+    host.role = Role::kStep;
+    esp_error error{};
+    error.struct_size = sizeof error;
+    const esp_status status = function(rank.self, &step, item.unit, &error);
+    host.role = Role::kMain;
+    if (status != ESP_OK) host.found("LIFE-01", std::string(name) + " failed: " + error.message);
+    return status == ESP_OK;
+  };
+  host.here.unit = item.unit;
+  host.here.pos = step.pos;
+  step.micro = item.micro;
+  if (!hook(is_forward ? "pre_forward" : "pre_backward", is_forward ? table_.pre_forward : table_.pre_backward))
+    return false;
+  host.here.call = is_forward ? "forward_unit" : "backward_unit";
+  check_unit(rank, item.unit, training && !is_forward);
+  if (is_forward) {
+    forward(rank, item, training);
+  } else {
+    backward(rank, item);
+  }
+  const bool fine =
+      hook(is_forward ? "post_forward" : "post_backward", is_forward ? table_.post_forward : table_.post_backward);
+  host.here.unit = host.here.pos = -1;
+  return fine;
+}
+
+void World::check_unit(Rank& rank, uint32_t unit, bool training) {
+  RankHost& host = *rank.host;
+  std::vector<std::pair<const char*, const char*>> ranges;
+  const auto add = [&](const esp_bind& bind) {
+    const auto* begin = static_cast<const char*>(bind.data);
+    ranges.emplace_back(begin, begin + toy_.numel(bind.param) * ESP_DTYPE_BYTES(bind.dtype));
+  };
+  for (uint32_t param : toy_.uses(unit)) {
+    if (toy_.numel(param) == 0) continue;
+    const auto bound = host.params.find(param);
+    if (bound == host.params.end()) {
+      host.found("BIND-01", param_text(toy_, param) + " is not bound");
+    } else {
+      add(bound->second);
+    }
+    if (!training || !toy_.trainable(param)) continue;
+    const auto gradient = host.gradients.find(param);
+    if (gradient == host.gradients.end()) {
+      host.found("BIND-02", "the gradient of " + param_text(toy_, param) + " is not bound");
+    } else {
+      add(gradient->second);
+    }
+  }
+  std::sort(ranges.begin(), ranges.end());
+  for (size_t i = 1; i < ranges.size(); ++i) {
+    if (ranges[i].first < ranges[i - 1].second) host.found("BIND-04", "two binds of the unit overlap");
+  }
+}
+
+void World::compare_weights(Rank& rank, uint32_t param, const esp_bind& bind, const Where& where, bool training) {
+  if (rank.run.rank == 0) {
+    seen_.resize(Toy::kParams);
+    seen_[param].resize(toy_.numel(param));
+  }
+  const double room = tolerance(bind.dtype, plan().grad_t);
+  for (uint64_t i = 0; i < toy_.numel(param); ++i) {
+    const double value = load(bind.data, i, bind.dtype), expected = oracle_.weights[param][i];
+    if (rank.run.rank == 0) seen_[param][i] = value;
+    if (!std::isfinite(value)) {
+      findings_.add("NUM-05", param_text(toy_, param) + ", element " + std::to_string(i) + " is not finite", where);
+      return;
+    }
+    if (!scenario_.compare || std::fabs(value - expected) <= room * (1 + std::fabs(expected))) continue;
+    std::ostringstream text;
+    text << param_text(toy_, param) << ", element " << i << " is " << value << ", should be " << expected;
+    findings_.add(training ? "NUM-01" : "EVAL-01", text.str(), where);
+    return;
+  }
+}
+
+void World::forward(Rank& rank, const esp_item& item, bool training) {
+  RankHost& host = *rank.host;
+  const Where where = host.here;
+  std::vector<esp_bind> binds;
+  for (uint32_t param : toy_.uses(item.unit)) {
+    const auto bound = host.params.find(param);
+    if (bound != host.params.end()) binds.push_back(bound->second);
+  }
+  std::ostringstream name;
+  name << "forward of unit " << item.unit;
+  for (const esp_bind& bind : binds) name << " " << bind.data;
+  const size_t op = host.enqueue(name.str(), host.compute(), [this, &rank, binds, where, training] {
+    Where now = where;
+    now.step = static_cast<int64_t>(index_);
+    for (const esp_bind& bind : binds) compare_weights(rank, bind.param, bind, now, training);
+  });
+  for (const esp_bind& bind : binds) {
+    host.reads(op, bind.data, toy_.numel(bind.param) * ESP_DTYPE_BYTES(bind.dtype), host.compute());
+  }
+}
+
+// Data gradients, which read the weights, on the compute stream; weight gradients beside them, on a branch of it.
+void World::backward(Rank& rank, const esp_item& item) {
+  RankHost& host = *rank.host;
+  host.order(host.compute(), host.grads());
+  struct Use {
+    esp_bind weights, gradient;
+    bool first;
+  };
+  std::vector<Use> uses;
+  std::ostringstream name;
+  name << "backward of unit " << item.unit << ", micro-batch " << item.micro;
+  for (uint32_t param : toy_.uses(item.unit)) {
+    const auto weights = host.params.find(param), gradient = host.gradients.find(param);
+    if (weights == host.params.end() || gradient == host.gradients.end()) continue;
+    const bool now = gradient->second.mode == ESP_WRITE_NOW;
+    const bool first = now ? host.armed.erase(param) > 0 : written_.insert(param).second;
+    uses.push_back({weights->second, gradient->second, first});
+    name << " " << weights->second.data << ">" << gradient->second.data << (first ? "=" : "+");
+  }
+  const size_t data = host.enqueue("data " + name.str(), host.compute(), {});
+  const size_t op = host.enqueue(name.str(), host.grads(), [this, &rank, uses, item] {
+    const int number = rank.run.rank;
+    const double seed = rank.host->scalars.loss_scale * scenario_.world / oracle_.samples();
+    const bool overflows = number == 0 && static_cast<int64_t>(index_) == scenario_.overflow_step;
+    for (const Use& use : uses) {
+      const esp_bind& out = use.gradient;
+      for (uint64_t i = 0; i < toy_.numel(out.param); ++i) {
+        const double weight = load(use.weights.data, i, use.weights.dtype);
+        double value = seed * oracle_.part(number, item.micro, out.param, i, item.unit, weight);
+        if (overflows && i == 0 && out.param == Toy::kHead) value = HUGE_VAL;
+        if (!use.first) value = load(out.data, i, out.dtype) + rounded(value, out.dtype);
+        store(out.data, i, out.dtype, value);
+      }
+    }
+  });
+  for (const Use& use : uses) {
+    const uint64_t numel = toy_.numel(use.weights.param);
+    host.reads(data, use.weights.data, numel * ESP_DTYPE_BYTES(use.weights.dtype), host.compute());
+    host.reads(op, use.weights.data, numel * ESP_DTYPE_BYTES(use.weights.dtype), host.grads());
+    host.writes(op, use.gradient.data, numel * ESP_DTYPE_BYTES(use.gradient.dtype), host.grads());
+  }
+}
+
+bool World::record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t flags) {
+  RankHost& host = *rank.host;
+  esp_step step{};
+  step.struct_size = sizeof step;
+  step.flags = flags;
+  step.index = index;
+  step.variant = variant;
+  step.compute = host.compute();
+  step.grads = host.grads();
+  written_.clear();
+  host.training = true;
+  bool fine = table_.begin_step == nullptr || call(rank, Role::kStep, "begin_step", [&](esp_error* error) {
+                return table_.begin_step(rank.self, &step, error);
+              });
+  for (uint32_t pos = 0; fine && pos < toy_.view().n_train; ++pos) {
+    step.pos = pos;
+    fine = run_unit(rank, step, toy_.view().train[pos], true);
+  }
+  fine = fine && (table_.end_pass == nullptr || call(rank, Role::kStep, "end_pass", [&](esp_error* error) {
+                    return table_.end_pass(rank.self, &step, error);
+                  }));
+  host.training = false;
+  return fine;
+}
+
+bool World::step() {
+  std::vector<uint32_t> variants;
+  for (auto& rank : ranks_) {
+    rank->host->here.step = static_cast<int64_t>(index_);
+    variants.push_back(table_.variant == nullptr ? 0 : table_.variant(rank->self, index_));
+    rank->host->here.call = "variant";
+    if (variants.back() >= 16) rank->host->found("HOOK-06", "variant " + std::to_string(variants.back()));
+    if (variants.back() != variants.front())
+      rank->host->found("COMM-01", "ranks disagree about the variant of the step");
+    rank->host->scalars.loss_scale = static_cast<float>(scaler_.scale);
+    rank->host->step = {};
+  }
+  Graph& graph = graphs_[variants.front()];
+  const bool replayed = scenario_.capture && !graph.work.empty();
+  const bool captured = scenario_.capture && !replayed && graph.eager > 0;
+  std::vector<std::vector<Op>> work;
+  std::vector<std::vector<std::string>> names;
+  ++segment_;
+  for (auto& rank : ranks_) {
+    if (replayed) break;
+    rank->host->fork(segment_);
+    if (!record_step(*rank, index_, variants.front(), captured ? ESP_STEP_CAPTURING : 0)) return false;
+    work.push_back(rank->host->ops);
+    names.emplace_back();
+    for (const Op& op : work.back()) names.back().push_back(op.name);
+  }
+  if (!replayed) check_coverage();
+  std::vector<std::vector<Op>>& now = replayed ? graph.work : work;
+  const bool fine = execute(now, scenario_.order, random_, findings_);
+  check_step(replayed);
+  if (!replayed && graph.eager > 0) {
+    for (size_t r = 0; r < names.size(); ++r) {
+      if (names[r] == graph.names[r]) continue;
+      const size_t at = static_cast<size_t>(
+          std::mismatch(
+              names[r].begin(),
+              names[r].begin() + static_cast<std::ptrdiff_t>(std::min(names[r].size(), graph.names[r].size())),
+              graph.names[r].begin())
+              .first -
+          names[r].begin());
+      const Where where = at < work[r].size() ? work[r][at].where : ranks_[r]->host->here;
+      findings_.add("CAP-01",
+                    "call number " + std::to_string(at) + " is " + (at < names[r].size() ? names[r][at] : "missing") +
+                        ", was " + (at < graph.names[r].size() ? graph.names[r][at] : "none"),
+                    where);
+    }
+  }
+  ++graph.eager;
+  if (!replayed) graph.names = names;
+  if (captured) graph.work = std::move(work);
+  ++index_;
+  return fine;
+}
+
+void World::check_step(bool) {
+  RankHost& first = *ranks_.front()->host;
+  const bool skips = (first.settings.update_flags & ESP_UPDATE_BARRIER) != 0;
+  const bool skipped = skips && first.step.overflow;
+  for (auto& rank : ranks_) {
+    if (skips && rank->host->step.overflow != first.step.overflow) {
+      rank->host->found("NUM-06", "this rank and rank 0 disagree about skipping the step");
+    }
+    if (!skipped) rank->host->scalars.applied_steps += 1;
+    rank->host->scalars.step = index_ + 1;
+  }
+  if (static_cast<int64_t>(index_) == scenario_.overflow_step && skips && !skipped) {
+    first.found("NUM-06", "an infinite gradient on rank 0 did not reach the norm");
+  }
+  oracle_.step(skipped);
+  if (!skipped && scenario_.compare) check_norm();
+  scaler_.advance(skipped);
+}
+
+void World::check_norm() {
+  const double room = 4 * epsilon(plan().grad_t) + 1e-6;
+  for (auto& rank : ranks_) {
+    const RankHost::Step& step = rank->host->step;
+    if (std::fabs(step.norm - oracle_.norm()) <= room * oracle_.norm()) continue;
+    std::ostringstream text;
+    text << "the norm is " << step.norm << ", should be " << oracle_.norm();
+    rank->host->found("NUM-02", text.str());
+  }
+}
+
+void World::check_coverage() {
+  RankHost& first = *ranks_.front()->host;
+  uint64_t trainable = 0, in_norm = 0;
+  for (uint32_t param = 0; param < Toy::kParams; ++param) {
+    if (!toy_.trainable(param) || toy_.numel(param) == 0) continue;
+    trainable += toy_.numel(param);
+    std::vector<uint32_t> times(toy_.numel(param));
+    for (auto& rank : ranks_) {
+      const auto applied = rank->host->step.applied.find(param);
+      for (uint64_t i = 0; applied != rank->host->step.applied.end() && i < times.size(); ++i) {
+        times[i] += applied->second[i];
+        if (applied->second[i] > 1)
+          rank->host->found(
+              "UPD-01", param_text(toy_, param) + ", element " + std::to_string(i) + " is updated twice on one rank");
+      }
+    }
+    for (uint64_t i = 0; i < times.size(); ++i) {
+      const auto world = static_cast<uint32_t>(scenario_.world);
+      if (times[i] > 0 && world % times[i] == 0 && times[i] == times[0]) continue;
+      first.here.rank = -1;
+      first.found("UPD-01", param_text(toy_, param) + ", element " + std::to_string(i) + " is updated " +
+                                std::to_string(times[i]) + " times over all ranks");
+      first.here.rank = 0;
+      break;
+    }
+  }
+  for (auto& rank : ranks_) {
+    in_norm += rank->host->step.norm_elements;
+    if (rank->host->step.norms_finished != 1) {
+      rank->host->found("UPD-04",
+                        "norm_finish was called " + std::to_string(rank->host->step.norms_finished) + " times");
+    }
+  }
+  if (in_norm % trainable != 0 || in_norm == 0 || static_cast<uint64_t>(scenario_.world) % (in_norm / trainable) != 0) {
+    first.found("UPD-04", std::to_string(in_norm) + " elements entered the norm over all ranks; " +
+                              std::to_string(trainable) + " are trainable");
+  }
+}
+
+bool World::evaluate() {
+  ++segment_;
+  for (auto& rank : ranks_) {
+    rank->host->fork(segment_);
+    if (!record_evaluation(*rank)) return false;
+  }
+  return drain();
+}
+
+bool World::record_evaluation(Rank& rank) {
+  RankHost& host = *rank.host;
+  esp_step step{};
+  step.struct_size = sizeof step;
+  step.flags = ESP_STEP_EVAL;
+  step.index = index_;
+  step.compute = step.grads = host.compute();
+  bool fine = table_.begin_step == nullptr || call(rank, Role::kStep, "begin_step", [&](esp_error* error) {
+                return table_.begin_step(rank.self, &step, error);
+              });
+  for (uint32_t pos = 0; fine && pos < toy_.view().n_eval; ++pos) {
+    step.pos = pos;
+    fine = run_unit(rank, step, toy_.view().eval[pos], false);
+  }
+  return fine;
+}
+
+}  // namespace esp::verify
