@@ -31,7 +31,8 @@ std::vector<Finding> Findings::result() const {
   for (const Finding& finding : list_) {
     if (!find_rule(finding.rule).is_effect) causes.push_back(finding);
   }
-  return causes.empty() ? list_ : causes;
+  if (causes.empty() && !list_.empty()) causes.push_back(list_.front());
+  return causes;
 }
 
 }  // namespace esp::verify

@@ -31,7 +31,7 @@ class Findings {
   // rule: an id of the list in rules.cpp.
   void add(std::string_view rule, const std::string& what, const Where& where);
   bool empty() const { return list_.empty(); }
-  // Without effects where something else explains them.
+  // Of effects only the first, and none where something else explains them.
   std::vector<Finding> result() const;
 
  private:

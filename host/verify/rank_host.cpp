@@ -35,7 +35,7 @@ RankHost::RankHost(const RankSettings& given, const Toy& model, Findings& findin
   slot_list_[0] = &slots_[0];
   slot_list_[1] = &slots_[1];
   const uint32_t n_slots = settings.infer ? 0u : settings.optimizer.adamw ? 2u : 1u;
-  desc_ = {sizeof desc_, settings.update_flags, settings.master, n_slots, slot_list_};
+  desc_ = {sizeof desc_, 0, settings.master, n_slots, slot_list_};
   scalar_table_ = {sizeof scalar_table_, 2,
                    scalars.lr,           scalars.weight_decay,
                    &scalars.coef,        &scalars.applied_steps,

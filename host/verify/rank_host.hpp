@@ -30,7 +30,6 @@ enum class Role { kPlan, kMain, kStep };
 struct RankSettings {
   int rank = 0, world = 1;
   esp_dtype master = ESP_F32;
-  uint32_t update_flags = 0;
   bool infer = false;
   OptimizerSettings optimizer;
   uint64_t budget_device = 0;
@@ -65,6 +64,8 @@ class RankHost {
   void writes(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any = false) {
     touch(op, data, bytes, stream, any, true);
   }
+  void set_update_flags(uint32_t flags) { desc_.flags = flags; }
+  bool has_barrier() const { return (desc_.flags & ESP_UPDATE_BARRIER) != 0; }
   void found(const char* rule, const std::string& what) { findings_.add(rule, what, here); }
 
   // Of the current step.

@@ -98,11 +98,11 @@ struct UpdateTable {
 
   static void update(RankHost& host, const Piece& piece) {
     const esp_range& range = piece.range;
-    if ((host.settings.update_flags & ESP_UPDATE_BARRIER) != 0 && host.step.overflow) return;
+    if (host.has_barrier() && host.step.overflow) return;
     const esp_dtype master = host.desc_.master;
     const uint32_t group = host.toy.view().params[range.param]->group;
     for (uint64_t i = 0; i < range.n; ++i) {
-      const double coef = (host.settings.update_flags & ESP_UPDATE_BARRIER) != 0 ? host.step.coef : 1.0;
+      const double coef = host.has_barrier() ? host.step.coef : 1.0;
       const double gradient = load(range.grad, i, range.grad_t) * coef;
       if (host.on_update) host.on_update(range.param, range.offset + i, gradient);
       double w = load(range.master, i, master);
@@ -120,7 +120,7 @@ struct UpdateTable {
     if (!host.own(stream) || !may_update(host, "apply")) {
       return refuse(error, ESP_E_STATE, "apply outside a training step or on a foreign stream");
     }
-    if ((host.settings.update_flags & ESP_UPDATE_BARRIER) != 0 && host.step.norms_finished == 0) {
+    if (host.has_barrier() && host.step.norms_finished == 0) {
       host.found("UPD-03", "apply before norm_finish");
     }
     if (host.step.norms_finished > 0) {

@@ -18,8 +18,9 @@ struct VerifyOptions {
   std::string only;       // a group or a test; empty = all
   uint64_t seed = 42;
   int max_world = 3;
-  bool own_numerics = false;  // not synchronous by design: no comparison with the oracle
-  unsigned limit_s = 60;      // of one test
+  bool own_numerics = false;   // not synchronous by design: no comparison with the oracle
+  bool local_updates = false;  // found out: each rank updates with its own gradients
+  unsigned limit_s = 60;       // of one test
 };
 
 // Thrown in a test that finds that it does not apply.

@@ -14,11 +14,6 @@
 namespace esp::verify {
 namespace {
 
-uint32_t update_flags(const Scenario& scenario) {
-  const bool barrier = scenario.optimizer.clip > 0 || scenario.precision == ESP_PRECISION_FP16;
-  return ESP_UPDATE_NORM | (barrier ? ESP_UPDATE_BARRIER : 0);
-}
-
 // A rank's thread during a call of the main role: it stops where it waits for the others.
 struct Turn {
   std::binary_semaphore go{0}, back{0};
@@ -48,7 +43,6 @@ World::World(const ModuleComponent& component, const OptionSet& options, const S
     RankSettings settings;
     settings.rank = number;
     settings.world = scenario.world;
-    settings.update_flags = update_flags(scenario);
     settings.infer = scenario.infer;
     settings.optimizer = scenario.optimizer;
     settings.refuse_allocation = scenario.refuse_allocation;
@@ -162,6 +156,11 @@ bool World::start() {
     if (told.scale_window > 0) scaler_.window = told.scale_window;
     if (told.scale_hysteresis > 0) scaler_.hysteresis = told.scale_hysteresis;
   }
+  for (auto& rank : ranks_) {
+    rank->host->set_update_flags(ESP_UPDATE_NORM |
+                                 (scaler_.active || scenario_.optimizer.clip > 0 ? ESP_UPDATE_BARRIER : 0));
+    if (scenario_.watch_updates) watch(*rank);
+  }
   return on_ranks(prepare);
 }
 
@@ -172,6 +171,15 @@ bool World::call_state(Rank& rank, const esp_shard_sink& sink) {
 bool World::call_loaded(Rank& rank) {
   return call(rank, Role::kMain, "state_loaded",
               [&](esp_error* error) { return table_.state_loaded(rank.self, error); });
+}
+
+void World::watch(Rank& rank) {
+  rank.host->on_update = [this, number = rank.run.rank](uint32_t param, uint64_t element, double gradient) {
+    const double own = oracle_.gradient(param, element, number), all = oracle_.gradient(param, element);
+    if (std::fabs(own - all) < 1e-3) return;  // tells nothing
+    ++n_watched_;
+    if (std::fabs(gradient - own) < 1e-5) ++n_local_;
+  };
 }
 
 bool World::train() {

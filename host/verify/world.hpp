@@ -29,6 +29,7 @@ struct Scenario {
   bool same_samples = false;   // every rank sees what rank 0 sees
   bool capture = false;        // replay steps whose variant was captured
   bool evaluate = true;        // between all steps
+  bool watch_updates = false;  // SGD in fp32 without clipping: are the gradients those of all ranks?
   bool compare = true;         // with the oracle
   int64_t overflow_step = -1;  // rank 0's gradients are infinite in this step
   int64_t refuse_allocation = -1;
@@ -69,9 +70,12 @@ class World {
   const esp_plan& plan() const { return ranks_.front()->host->plan; }
   const RankHost& host(int rank) const { return *ranks_[static_cast<size_t>(rank)]->host; }
   Oracle& oracle() { return oracle_; }
-  std::string refusal;         // text of create or plan, where it refuses with a code
-  bool local_updates = false;  // some rank updated with its own gradients alone
-  std::vector<std::vector<double>> seen_weights() const { return seen_; }  // of rank 0, by the last evaluation
+  std::string refusal;  // text of create or plan, where it refuses with a code
+  // Whether the last step updated with each rank's own gradients: asked for in a scenario with `watch_updates`.
+  bool updates_locally() const { return n_local_ > 0 && n_local_ == n_watched_; }
+  const std::vector<std::vector<double>>& seen_weights(int rank) const {
+    return ranks_[static_cast<size_t>(rank)]->seen;
+  }
 
  private:
   struct Rank {
@@ -80,6 +84,7 @@ class World {
     esp_config config{};
     void* self = nullptr;
     std::vector<Shard> shards;
+    std::vector<std::vector<double>> seen;  // weights, by the last forward
   };
   struct Graph {
     int eager = 0;  // times it ran so
@@ -98,11 +103,13 @@ class World {
   bool run_unit(Rank& rank, esp_step& step, const esp_item& item, bool training);
   void forward(Rank& rank, const esp_item& item, bool training);
   void backward(Rank& rank, const esp_item& item);
+  std::vector<double> gradient_values(const Rank& rank, const esp_item& item, const esp_bind& weights) const;
   void check_unit(Rank& rank, uint32_t unit, bool training);
   void compare_weights(Rank& rank, uint32_t param, const esp_bind& bind, const Where& where, bool training);
   void check_step(bool replayed);
   void check_coverage();
   void check_norm();
+  void watch(Rank& rank);
   bool list(Rank& rank, std::vector<Shard>& out);
   void check_shards();
   void check_slot(const std::string& slot, bool frozen_too);
@@ -120,8 +127,8 @@ class World {
   Scaler scaler_;
   uint64_t index_ = 0;
   int64_t segment_ = 0;
+  uint64_t n_watched_ = 0, n_local_ = 0;
   std::set<uint32_t> written_;  // gradients, in this pass
-  std::vector<std::vector<double>> seen_;
 };
 
 }  // namespace esp::verify

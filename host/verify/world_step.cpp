@@ -1,6 +1,7 @@
 // Steps and evaluations.
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <sstream>
 
 #include "verify/element.hpp"
@@ -9,6 +10,13 @@
 
 namespace esp::verify {
 namespace {
+
+// A gradient that a unit's backward writes.
+struct GradientUse {
+  esp_bind weights, gradient;
+  bool first;  // overwrites
+  std::vector<double> values;
+};
 
 using Hook = esp_status (*)(void*, const esp_step*, uint32_t, esp_error*);
 
@@ -82,14 +90,13 @@ void World::check_unit(Rank& rank, uint32_t unit, bool training) {
 }
 
 void World::compare_weights(Rank& rank, uint32_t param, const esp_bind& bind, const Where& where, bool training) {
-  if (rank.run.rank == 0) {
-    seen_.resize(Toy::kParams);
-    seen_[param].resize(toy_.numel(param));
-  }
+  auto& seen = rank.seen;
+  seen.resize(Toy::kParams);
+  seen[param].resize(toy_.numel(param));
   const double room = tolerance(bind.dtype, plan().grad_t);
   for (uint64_t i = 0; i < toy_.numel(param); ++i) {
     const double value = load(bind.data, i, bind.dtype), expected = oracle_.weights[param][i];
-    if (rank.run.rank == 0) seen_[param][i] = value;
+    seen[param][i] = value;
     if (!std::isfinite(value)) {
       findings_.add("NUM-05", param_text(toy_, param) + ", element " + std::to_string(i) + " is not finite", where);
       return;
@@ -123,15 +130,11 @@ void World::forward(Rank& rank, const esp_item& item, bool training) {
   }
 }
 
-// Data gradients, which read the weights, on the compute stream; weight gradients beside them, on a branch of it.
+// What flows back is computed on the compute stream, from the weights; gradients of weights beside it, on a branch. As
+// in real models they do not read the weights themselves.
 void World::backward(Rank& rank, const esp_item& item) {
   RankHost& host = *rank.host;
-  host.order(host.compute(), host.grads());
-  struct Use {
-    esp_bind weights, gradient;
-    bool first;
-  };
-  std::vector<Use> uses;
+  auto uses = std::make_shared<std::vector<GradientUse>>();
   std::ostringstream name;
   name << "backward of unit " << item.unit << ", micro-batch " << item.micro;
   for (uint32_t param : toy_.uses(item.unit)) {
@@ -139,31 +142,43 @@ void World::backward(Rank& rank, const esp_item& item) {
     if (weights == host.params.end() || gradient == host.gradients.end()) continue;
     const bool now = gradient->second.mode == ESP_WRITE_NOW;
     const bool first = now ? host.armed.erase(param) > 0 : written_.insert(param).second;
-    uses.push_back({weights->second, gradient->second, first});
+    uses->push_back({weights->second, gradient->second, first, {}});
     name << " " << weights->second.data << ">" << gradient->second.data << (first ? "=" : "+");
   }
+  const size_t flow = host.enqueue("flow of " + name.str(), host.compute(), [this, &rank, uses, item] {
+    for (GradientUse& use : *uses) use.values = gradient_values(rank, item, use.weights);
+  });
+  host.order(host.compute(), host.grads());
   const size_t data = host.enqueue("data " + name.str(), host.compute(), {});
-  const size_t op = host.enqueue(name.str(), host.grads(), [this, &rank, uses, item] {
-    const int number = rank.run.rank;
-    const double seed = rank.host->scalars.loss_scale * scenario_.world / oracle_.samples();
-    const bool overflows = number == 0 && static_cast<int64_t>(index_) == scenario_.overflow_step;
-    for (const Use& use : uses) {
+  const size_t op = host.enqueue(name.str(), host.grads(), [uses] {
+    for (const GradientUse& use : *uses) {
       const esp_bind& out = use.gradient;
-      for (uint64_t i = 0; i < toy_.numel(out.param); ++i) {
-        const double weight = load(use.weights.data, i, use.weights.dtype);
-        double value = seed * oracle_.part(number, item.micro, out.param, i, item.unit, weight);
-        if (overflows && i == 0 && out.param == Toy::kHead) value = HUGE_VAL;
-        if (!use.first) value = load(out.data, i, out.dtype) + rounded(value, out.dtype);
-        store(out.data, i, out.dtype, value);
+      for (uint64_t i = 0; i < use.values.size(); ++i) {
+        const double before = use.first ? 0 : load(out.data, i, out.dtype);
+        store(out.data, i, out.dtype, use.first ? use.values[i] : before + rounded(use.values[i], out.dtype));
       }
     }
   });
-  for (const Use& use : uses) {
+  for (const GradientUse& use : *uses) {
     const uint64_t numel = toy_.numel(use.weights.param);
-    host.reads(data, use.weights.data, numel * ESP_DTYPE_BYTES(use.weights.dtype), host.compute());
-    host.reads(op, use.weights.data, numel * ESP_DTYPE_BYTES(use.weights.dtype), host.grads());
+    for (size_t reader : {flow, data}) {
+      host.reads(reader, use.weights.data, numel * ESP_DTYPE_BYTES(use.weights.dtype), host.compute());
+    }
     host.writes(op, use.gradient.data, numel * ESP_DTYPE_BYTES(use.gradient.dtype), host.grads());
   }
+}
+
+std::vector<double> World::gradient_values(const Rank& rank, const esp_item& item, const esp_bind& weights) const {
+  const int number = rank.run.rank;
+  const double seed = rank.host->scalars.loss_scale * scenario_.world / oracle_.samples();
+  const bool overflows = number == 0 && static_cast<int64_t>(index_) == scenario_.overflow_step;
+  std::vector<double> values(toy_.numel(weights.param));
+  for (uint64_t i = 0; i < values.size(); ++i) {
+    const double weight = load(weights.data, i, weights.dtype);
+    values[i] = seed * oracle_.part(number, item.micro, weights.param, i, item.unit, weight);
+    if (overflows && i == 0 && weights.param == Toy::kHead) values[i] = HUGE_VAL;
+  }
+  return values;
 }
 
 bool World::record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t flags) {
@@ -210,7 +225,10 @@ bool World::step() {
   std::vector<std::vector<std::string>> names;
   ++segment_;
   for (auto& rank : ranks_) {
-    if (replayed) break;
+    if (replayed) {
+      rank->host->here.call = "replay";
+      continue;
+    }
     rank->host->fork(segment_);
     if (!record_step(*rank, index_, variants.front(), captured ? ESP_STEP_CAPTURING : 0)) return false;
     work.push_back(rank->host->ops);
@@ -247,7 +265,7 @@ bool World::step() {
 
 void World::check_step(bool) {
   RankHost& first = *ranks_.front()->host;
-  const bool skips = (first.settings.update_flags & ESP_UPDATE_BARRIER) != 0;
+  const bool skips = first.has_barrier();
   const bool skipped = skips && first.step.overflow;
   for (auto& rank : ranks_) {
     if (skips && rank->host->step.overflow != first.step.overflow) {
