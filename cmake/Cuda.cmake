@@ -22,12 +22,16 @@ if(NOT Espalier_CUDA STREQUAL "OFF")
 endif()
 
 if(Espalier_CUDA_FOUND)
-  set(CMAKE_CUDA_STANDARD 20)
-  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
   set(CMAKE_CUDA_VISIBILITY_PRESET hidden)
   # LibTorch brings the shared CUDA runtime into the process: one of them is enough.
   set(CMAKE_CUDA_RUNTIME_LIBRARY Shared)
   message(STATUS "CUDA ${CUDAToolkit_VERSION} for ${Espalier_CUDA_ARCHITECTURES}")
+  set(CMAKE_CUDA_STANDARD 17)  # the newest that CMake 3.25 knows nvcc to have
+  set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+  # Warnings for sources in C++ of targets that have CUDA sources, too: nvcc does not know g++'s flags.
+  add_library(espalier_cuda_settings INTERFACE)
+  target_compile_options(espalier_cuda_settings INTERFACE
+    $<$<COMPILE_LANGUAGE:CXX>:$<TARGET_PROPERTY:espalier_settings,INTERFACE_COMPILE_OPTIONS>>)
   # espalier::torch_cuda: what may name c10_cuda and torch_cuda. Their own needs (cuDNN, NCCL, ...) are not looked at here.
   add_library(espalier_torch_cuda INTERFACE)
   add_library(espalier::torch_cuda ALIAS espalier_torch_cuda)

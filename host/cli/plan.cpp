@@ -33,12 +33,16 @@ struct Row {
 
 Json number_or_null(uint64_t bytes) { return bytes == UINT64_MAX ? Json(nullptr) : Json(bytes); }
 
-Json to_json(const RunPlan& run, const Capacity& capacity, int world) {
-  const runtime::MemoryPlan& plan = run.peak;
+Json to_json(const runtime::TagBytes& by_tag) {
   Json tags = Json::object();
   for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    if (tag <= ESP_TAG_INPUT || plan.by_tag[tag] > 0) tags[memory_tag_name(tag)] = plan.by_tag[tag];
+    if (tag <= ESP_TAG_INPUT || by_tag[tag] > 0) tags[memory_tag_name(tag)] = by_tag[tag];
   }
+  return tags;
+}
+
+Json to_json(const RunPlan& run, const Capacity& capacity, int world) {
+  const runtime::MemoryPlan& plan = run.peak;
   const auto verdict = fits(plan, capacity);
   return {{"strategy", plan.strategy},
           {"model", plan.model_name},
@@ -49,7 +53,9 @@ Json to_json(const RunPlan& run, const Capacity& capacity, int world) {
           {"batch_size", plan.batch.micro_batch},
           {"accumulation_steps", plan.batch.accumulation},
           {"global_batch_size", plan.batch.global_batch},
-          {"memory_bytes", tags},
+          {"memory_bytes", to_json(plan.by_tag.both)},
+          {"memory_bytes_device", to_json(plan.by_tag.device)},
+          {"memory_bytes_pinned", to_json(plan.by_tag.pinned)},
           {"device_bytes", plan.device_bytes},
           {"pinned_bytes", plan.pinned_bytes},
           {"device_bytes_available", number_or_null(capacity.device)},
@@ -64,6 +70,12 @@ std::string of_capacity(uint64_t bytes, uint64_t capacity) {
   return rounded_bytes_text(bytes) + (capacity == UINT64_MAX ? "" : " of " + rounded_bytes_text(capacity));
 }
 
+void add_tags(KeyValueTable& table, const runtime::TagBytes& by_tag, const std::string& place) {
+  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
+    if (by_tag[tag] > 0) table.add(memory_tag_name(tag) + place, rounded_bytes_text(by_tag[tag]));
+  }
+}
+
 void print_plan(const RunPlan& run, const Capacity& capacity, int world, std::ostream& out) {
   const runtime::MemoryPlan& plan = run.peak;
   for (const std::string& note : plan.notes) out << "note: " << note << '\n';
@@ -75,9 +87,8 @@ void print_plan(const RunPlan& run, const Capacity& capacity, int world, std::os
   table.add("batch", std::to_string(plan.batch.global_batch) + " = " + std::to_string(plan.batch.micro_batch) + " x " +
                          std::to_string(plan.batch.accumulation) + " x " + std::to_string(world) +
                          " (micro-batch x accumulation x ranks)");
-  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    if (plan.by_tag[tag] > 0) table.add(memory_tag_name(tag), rounded_bytes_text(plan.by_tag[tag]));
-  }
+  add_tags(table, plan.by_tag.device, "");
+  add_tags(table, plan.by_tag.pinned, ", pinned");
   table.add("a rank on the device", of_capacity(plan.device_bytes, capacity.device));
   table.add("a rank in pinned memory", of_capacity(plan.pinned_bytes, capacity.pinned));
   const auto verdict = fits(plan, capacity);
@@ -109,9 +120,8 @@ std::vector<std::string> stages_of(const ModuleComponent& component) {
 Row plan_row(const Settings& settings, const std::string& strategy, const std::string& stage) {
   Row row{strategy, stage, {}, {}, ""};
   try {
-    const RunSetup setup =
-        set_up_run(stage.empty() ? settings : with(settings, std::string("strategy.") + kStage, stage), "",
-                   Probe::kChild, DeviceCheck::kMayBeAbsent);
+    const RunSetup setup = set_up_run(
+        stage.empty() ? settings : with(settings, std::string("strategy.") + kStage, stage), "", Probe::kChild);
     const Capacity capacity = capacity_of(setup.config);
     row.plan = plan_run(setup, capacity, true);
     row.fits = fits(row.plan->peak, capacity);
@@ -211,7 +221,7 @@ int plan_list(const CommandLine& line, std::ostream& out) {
 
 int plan(const CommandLine& line, std::ostream& out) {
   if (read_component_names(line.settings).plugin.empty()) return plan_list(line, out);
-  const RunSetup setup = set_up_run(line.settings, "", Probe::kChild, DeviceCheck::kMayBeAbsent);
+  const RunSetup setup = set_up_run(line.settings, "", Probe::kChild);
   const int world = setup.config.run.nproc;
   const Capacity capacity = capacity_of(setup.config);
   const RunPlan run = plan_run(setup, capacity, false);

@@ -19,6 +19,9 @@ constexpr int64_t kMaxBatch = 1 << 16;
 constexpr const char* kHint =
     "host plan prepares a strategy without memory behind its addresses: prepare must not touch what esp.memory gives";
 
+constexpr runtime::TagBytes runtime::MemoryByTag::*kPlaces[] = {
+    &runtime::MemoryByTag::both, &runtime::MemoryByTag::device, &runtime::MemoryByTag::pinned};
+
 std::vector<int32_t> ranks_to_plan(int32_t world) {
   if (world > kSmallWorld) return {0, world - 1};
   std::vector<int32_t> all;
@@ -62,7 +65,11 @@ class Planner {
 
  private:
   static void take_larger(runtime::MemoryPlan& peak, const runtime::MemoryPlan& plan) {
-    for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) peak.by_tag[tag] = std::max(peak.by_tag[tag], plan.by_tag[tag]);
+    for (const auto place : kPlaces) {
+      for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) {
+        (peak.by_tag.*place)[tag] = std::max((peak.by_tag.*place)[tag], (plan.by_tag.*place)[tag]);
+      }
+    }
     peak.device_bytes = std::max(peak.device_bytes, plan.device_bytes);
     peak.pinned_bytes = std::max(peak.pinned_bytes, plan.pinned_bytes);
   }
@@ -94,7 +101,7 @@ std::string to_text(const RunPlan& run) {
             {"precision", plan.precision},
             {"batch", {plan.batch.micro_batch, plan.batch.accumulation, plan.batch.global_batch}},
             {"n_params", plan.n_params},
-            {"by_tag", plan.by_tag},
+            {"by_tag", {plan.by_tag.both, plan.by_tag.device, plan.by_tag.pinned}},
             {"device", plan.device_bytes},
             {"pinned", plan.pinned_bytes},
             {"notes", plan.notes}};
@@ -111,7 +118,7 @@ RunPlan from_text(const std::string& text) {
   plan.precision = json.at("precision");
   plan.batch = {json.at("batch").at(0), json.at("batch").at(1), json.at("batch").at(2)};
   plan.n_params = json.at("n_params");
-  for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) plan.by_tag[tag] = json.at("by_tag").at(tag);
+  for (size_t i = 0; i < std::size(kPlaces); ++i) plan.by_tag.*kPlaces[i] = json.at("by_tag").at(i);
   plan.device_bytes = json.at("device");
   plan.pinned_bytes = json.at("pinned");
   plan.notes = json.at("notes").get<std::vector<std::string>>();

@@ -1,8 +1,13 @@
 #include "cli/run_setup.hpp"
 
 #include <array>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
+#include <string_view>
 #include <vector>
+
+#include "modules/runtime_library.hpp"
 
 namespace esp::cli {
 namespace {
@@ -48,15 +53,44 @@ runtime::Instance ComponentSetup::instance() const {
   return {&component->component, {options.values().begin(), options.values().end()}, module->path.filename().string()};
 }
 
-std::string device_name(Device device) {
-  if (device == Device::kCuda) {
-    throw Error(ExitCode::kResource,
-                "run.device = cuda: this build has no CUDA runtime (libespalier_cuda.so); use cpu or auto");
-  }
-  return "cpu";
+std::string device_name(Device device) { return device == Device::kCuda ? "cuda" : "cpu"; }
+
+namespace {
+
+// What can be seen without starting a driver, which takes longer than all else before a run: this build can use a GPU,
+// the system shows one, and the user has not hidden it.
+bool sees_gpu() {
+  std::error_code ignored;
+  const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+  if (visible != nullptr && (*visible == '\0' || std::string_view(visible) == "-1")) return false;
+  if (!std::filesystem::exists(runtime_library_path().parent_path() / "libespalier_cuda.so", ignored)) return false;
+  return std::filesystem::exists("/dev/nvidiactl", ignored) || std::filesystem::exists("/dev/dxg", ignored);
 }
 
-RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Probe probe, DeviceCheck device) {
+bool runs_on(const ComponentSetup& setup, Device device) {
+  return (setup.component->component.caps & (device == Device::kCuda ? ESP_CAP_CUDA : ESP_CAP_CPU)) != 0;
+}
+
+// auto: the GPU where there is one and all that run can use it. What was named must be possible.
+Device resolve_device(const RunSetup& setup) {
+  const ComponentSetup* const parts[] = {&setup.strategy, &setup.model};
+  const Device wanted = setup.config.run.device;
+  if (wanted == Device::kAuto) {
+    const bool all = runs_on(*parts[0], Device::kCuda) && runs_on(*parts[1], Device::kCuda);
+    return all && sees_gpu() ? Device::kCuda : Device::kCpu;
+  }
+  for (const ComponentSetup* part : parts) {
+    if (runs_on(*part, wanted)) continue;
+    throw Error(ExitCode::kUsage, "run.device = " + device_name(wanted) + ": " +
+                                      part->module->path.filename().string() + ":" + part->component->component.id +
+                                      " does not run there");
+  }
+  return wanted;
+}
+
+}  // namespace
+
+RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Probe probe) {
   Settings settings = given;
   if (!settings.contains("run.plugin") && !default_plugin.empty()) {
     settings["run.plugin"].value = default_plugin;
@@ -76,7 +110,7 @@ RunSetup set_up_run(const Settings& given, const std::string& default_plugin, Pr
                          extra_keys("data", setup.dataset)};
   check_settings(settings, extra);
   setup.config = read_run_config(settings);
-  if (device == DeviceCheck::kMustExist) device_name(setup.config.run.device);
+  setup.config.run.device = resolve_device(setup);
   setup.strategy.options = read_options(settings, "strategy", options_of(setup.strategy));
   setup.model.options = read_options(settings, "model", options_of(setup.model));
   setup.dataset.options = read_options(settings, "data", options_of(setup.dataset));

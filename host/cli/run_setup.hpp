@@ -30,14 +30,11 @@ struct RunSetup {
   std::string resolved_toml;  // every key with its value
 };
 
-enum class DeviceCheck { kMustExist, kMayBeAbsent };
-
 // Loads the libraries that `settings` name and checks every setting against them. `default_plugin` is used where
 // run.plugin is not given; empty: then it must be. Throws Error before anything was started.
-RunSetup set_up_run(const Settings& settings, const std::string& default_plugin, Probe probe,
-                    DeviceCheck device = DeviceCheck::kMustExist);
+// run.device is cpu or cuda afterwards; whether a GPU that was named can be had shows when the run starts.
+RunSetup set_up_run(const Settings& settings, const std::string& default_plugin, Probe probe);
 
-// The device of the run; Error(kResource) when it cannot be had.
-std::string device_name(Device device);
+std::string device_name(Device device);  // "cpu", "cuda"
 
 }  // namespace esp::cli

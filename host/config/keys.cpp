@@ -115,6 +115,8 @@ constexpr esp_option kTrainKeys[] = {
     key(ESP_OPT_BOOL, "save", boolean(true), "write the trained weights as an HF folder, model/, at the end"),
     key(ESP_OPT_BOOL, "deterministic", boolean(false),
         "same inputs, same bits: refuse kernels that add in varying order"),
+    key(ESP_OPT_BOOL, "graph", boolean(true),
+        "on a GPU: launch a whole step as one CUDA graph where strategy and model allow it; false: enqueue its parts"),
 };
 
 constexpr esp_option kOptimizerKeys[] = {

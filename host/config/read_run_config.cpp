@@ -144,6 +144,7 @@ RunConfig::Train read_train(const Settings& settings) {
   values.pick("on_nonfinite", train.on_nonfinite);
   values.get("save", train.save);
   values.get("deterministic", train.deterministic);
+  values.get("graph", train.graph);
   return train;
 }
 

@@ -55,6 +55,7 @@ struct RunConfig {
     OnNonfinite on_nonfinite = OnNonfinite::kStop;
     bool save = true;
     bool deterministic = false;
+    bool graph = true;  // whole steps as one CUDA graph
   } train;
   struct Optimizer {
     OptimizerKind name = OptimizerKind::kAdamW;

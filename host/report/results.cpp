@@ -36,7 +36,7 @@ void add_evaluation(Json& json, const RunSummary& summary) {
   json["eval_classes"] = classes;
 }
 
-Json memory_json(const uint64_t* by_tag) {
+Json memory_json(const runtime::TagBytes& by_tag) {
   Json tags = Json::object();
   for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
     if (tag < kNamedTags || by_tag[tag] > 0) tags[memory_tag_name(tag)] = by_tag[tag];
@@ -47,9 +47,13 @@ Json memory_json(const uint64_t* by_tag) {
 void add_memory(Json& json, const runtime::MemoryReport& memory) {
   json["peak_allocated_bytes"] = memory.peak_allocated_bytes;
   json["peak_device_bytes"] = memory.peak_device_bytes;
-  json["memory_bytes"] = memory_json(memory.by_tag);
-  json["memory_bytes_predicted"] =
-      or_null(memory.predicted_by_tag, [](const auto& tags) { return memory_json(tags.data()); });
+  json["memory_bytes"] = memory_json(memory.by_tag.both);
+  json["memory_bytes_device"] = memory_json(memory.by_tag.device);
+  json["memory_bytes_pinned"] = memory_json(memory.by_tag.pinned);
+  const auto& predicted = memory.predicted_by_tag;
+  json["memory_bytes_predicted"] = or_null(predicted, [](const auto& tags) { return memory_json(tags.both); });
+  json["memory_bytes_device_predicted"] = or_null(predicted, [](const auto& tags) { return memory_json(tags.device); });
+  json["memory_bytes_pinned_predicted"] = or_null(predicted, [](const auto& tags) { return memory_json(tags.pinned); });
 }
 
 // What rank 0 did in a step, on average.
@@ -76,14 +80,23 @@ std::string step_times_text(const StepTimes& times) {
   return text;
 }
 
+std::string measured_text(uint64_t bytes, std::optional<uint64_t> predicted) {
+  return rounded_bytes_text(bytes) + (predicted ? " (predicted " + rounded_bytes_text(*predicted) + ")" : "");
+}
+
 void add_memory_rows(KeyValueTable& table, const RunSummary& summary) {
   const runtime::MemoryReport& memory = summary.finish.memory;
-  for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
-    const uint64_t predicted = memory.predicted_by_tag ? (*memory.predicted_by_tag)[tag] : 0;
-    if (memory.by_tag[tag] == 0 && predicted == 0) continue;
-    std::string text = rounded_bytes_text(memory.by_tag[tag]);
-    if (memory.predicted_by_tag) text += " (predicted " + rounded_bytes_text(predicted) + ")";
-    table.add("peak " + memory_tag_name(tag), text);
+  const auto predicted = [&](runtime::TagBytes runtime::MemoryByTag::*place, unsigned tag) {
+    return memory.predicted_by_tag ? std::optional(((*memory.predicted_by_tag).*place)[tag]) : std::nullopt;
+  };
+  for (const auto& [place, name] :
+       {std::pair(&runtime::MemoryByTag::device, ""), std::pair(&runtime::MemoryByTag::pinned, ", pinned")}) {
+    for (unsigned tag = 0; tag < ESP_N_TAGS; ++tag) {
+      const uint64_t bytes = (memory.by_tag.*place)[tag];
+      const auto planned = predicted(place, tag);
+      if (bytes == 0 && planned.value_or(0) == 0) continue;
+      table.add("peak " + memory_tag_name(tag) + name, measured_text(bytes, planned));
+    }
   }
   table.add("peak allocated", rounded_bytes_text(memory.peak_allocated_bytes));
   const bool cpu = summary.options.device == "cpu";

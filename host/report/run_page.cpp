@@ -60,9 +60,14 @@ std::vector<Bar> memory_bars(const Json& results) {
     if (!bytes.is_number() || bytes.get<double>() <= 0) return;
     bars.push_back({name, bytes.get<double>(), rounded_bytes_text(static_cast<uint64_t>(bytes.get<double>()))});
   };
-  if (const auto tags = results.find("memory_bytes"); tags != results.end() && tags->is_object()) {
-    for (const auto& [tag, bytes] : tags->items()) add(tag, bytes);
-  }
+  const auto add_tags = [&](const char* key, const std::string& place) {
+    const auto tags = results.find(key);
+    if (tags == results.end() || !tags->is_object()) return false;
+    for (const auto& [tag, bytes] : tags->items()) add(tag + place, bytes);
+    return true;
+  };
+  if (!add_tags("memory_bytes_device", "")) add_tags("memory_bytes", "");  // a run of an older host
+  add_tags("memory_bytes_pinned", ", pinned");
   add("all allocated", results.value("peak_allocated_bytes", Json()));
   const bool cpu = results.value("device", Json()) == "cpu";
   add(cpu ? "resident set" : "device", results.value("peak_device_bytes", Json()));
@@ -101,7 +106,8 @@ void write_run_page(const fs::path& folder) {
           {"train_loss: mean over all samples trained on. eval_*: every sample of the split scored once.",
            "step_ms_*: median and quantiles of the steps without the warm-up steps left out; the first step after a "
            "pause counts from its own start.",
-           "memory_bytes: peaks by kind as the host counts them; peaks of kinds need not coincide. "
+           "memory_bytes: peaks by kind as the host counts them, in both places together, memory_bytes_device and "
+           "memory_bytes_pinned in each; peaks need not coincide. "
            "peak_allocated_bytes: their sum at its highest. peak_device_bytes: what the device had in use, on a CPU "
            "the resident set.",
            "null or n/a: not measured, or not known."});

@@ -97,23 +97,31 @@ struct EpochReport {
   std::optional<Evaluation> evaluation;
 };
 
+using TagBytes = std::array<uint64_t, ESP_N_TAGS>;
+
+// Peak bytes by tag. Peaks need not coincide: of a tag, `both` may be less than `device` and `pinned` together.
+struct MemoryByTag {
+  TagBytes both{};    // places together
+  TagBytes device{};  // with what the model takes beside the host's arenas
+  TagBytes pinned{};
+};
+
 // What one rank would take: known before anything starts.
 struct MemoryPlan {
   std::string strategy, model_name, precision;  // "libddp.so:ddp"
   BatchPlan batch;
   uint64_t n_params = 0;
-  // Peak bytes in both places: host arenas as the run will count them, and what the model says it will take beside.
-  uint64_t by_tag[ESP_N_TAGS] = {};
+  MemoryByTag by_tag;         // host arenas as the run will count them, and what the model says it will take beside
   uint64_t device_bytes = 0;  // peak, with what the model takes
   uint64_t pinned_bytes = 0;
   std::vector<std::string> notes;
 };
 
 struct MemoryReport {
-  uint64_t by_tag[ESP_N_TAGS] = {};  // peak bytes: host arenas and what the model reports
+  MemoryByTag by_tag;  // host arenas and what the model reports
   uint64_t peak_allocated_bytes = 0;
-  uint64_t peak_device_bytes = 0;                                    // CPU: peak resident set
-  std::optional<std::array<uint64_t, ESP_N_TAGS>> predicted_by_tag;  // what `host plan` says of this run
+  uint64_t peak_device_bytes = 0;               // CPU: peak resident set
+  std::optional<MemoryByTag> predicted_by_tag;  // what `host plan` says of this run
 };
 
 // Of one kind, in all training steps together.
@@ -160,7 +168,7 @@ class Api {
 };
 
 // The library's only exported symbol. kApiVersion guards against a stale file beside a new host.
-inline constexpr uint32_t kApiVersion = 3;
+inline constexpr uint32_t kApiVersion = 4;
 inline constexpr const char* kApiSymbol = "espalier_runtime_api";
 using ApiFactory = Api* (*)(uint32_t version);  // static storage, or NULL when the version differs
 

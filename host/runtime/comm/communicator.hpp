@@ -15,10 +15,29 @@ class Stream;
 struct CollectiveCount {
   uint64_t calls = 0;
   uint64_t bytes = 0;  // of the larger of input and output
+
+  CollectiveCount& operator+=(const CollectiveCount& more) {
+    calls += more.calls;
+    bytes += more.bytes;
+    return *this;
+  }
+  CollectiveCount operator-(const CollectiveCount& before) const {
+    return {calls - before.calls, bytes - before.bytes};
+  }
 };
 
 struct CommCounters {
   CollectiveCount all_reduce, reduce_scatter, all_gather;
+
+  CommCounters& operator+=(const CommCounters& more) {
+    all_reduce += more.all_reduce;
+    reduce_scatter += more.reduce_scatter;
+    all_gather += more.all_gather;
+    return *this;
+  }
+  CommCounters operator-(const CommCounters& before) const {
+    return {all_reduce - before.all_reduce, reduce_scatter - before.reduce_scatter, all_gather - before.all_gather};
+  }
 };
 
 // Collectives are enqueued and run in the order of their calls, whatever streams they are on. Counts are elements.
@@ -41,6 +60,10 @@ class Communicator {
 
   // Ranks within this communicator, ascending; called by all members in the same order. NULL for those not in it.
   virtual std::unique_ptr<Communicator> subset(std::span<const int32_t> ranks) = 0;
+
+  // At the border of a step, where the host itself orders all streams: later calls need not wait for earlier ones. An
+  // event recorded while a step is captured means nothing outside of it, nor the other way round.
+  virtual void forget_order() {}
 
   virtual CommCounters counters() const = 0;  // of the calls so far; subsets count for themselves
 };

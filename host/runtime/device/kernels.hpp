@@ -28,7 +28,8 @@ class Kernels {
   virtual void scalars(Stream& stream, std::span<const esp_sop> ops, std::span<float* const> regs) = 0;
 
   // Behind esp.update; the block is device memory.
-  virtual void begin_update(Stream& stream, UpdateBlock* block, const UpdateInputs& inputs) = 0;
+  virtual void begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
+                            const UpdateInputs& inputs) = 0;
   virtual void add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) = 0;
   virtual void sum_partials(Stream& stream, UpdateBlock* block) = 0;  // block->sum = all partials, which become 0
   virtual void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) = 0;

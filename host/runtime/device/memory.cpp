@@ -27,6 +27,8 @@ MemoryUsage Memory::usage() const {
 void Memory::reset_peaks() {
   std::lock_guard lock(mutex_);
   usage_.peak = usage_.current;
+  usage_.device.peak = usage_.device.current;
+  usage_.pinned.peak = usage_.pinned.current;
   usage_.device_peak = usage_.device_current;
   usage_.pinned_peak = usage_.pinned_current;
   usage_.total_peak = usage_.device_current + usage_.pinned_current;
@@ -71,11 +73,15 @@ uint64_t Memory::give_back(const Arena& owner, void* memory, uint32_t& place) {
 }
 
 void Memory::count(const Block& block, bool taken) {
-  uint64_t& in_place = block.place == ESP_PINNED ? usage_.pinned_current : usage_.device_current;
-  uint64_t& of_tag = usage_.current[block.tag];
-  in_place += taken ? block.bytes : -block.bytes;
-  of_tag += taken ? block.bytes : -block.bytes;
-  usage_.peak[block.tag] = std::max(usage_.peak[block.tag], of_tag);
+  const uint64_t change = taken ? block.bytes : -block.bytes;
+  const auto count_tag = [&](MemoryUsage::ByTag& current, MemoryUsage::ByTag& peak) {
+    current[block.tag] += change;
+    peak[block.tag] = std::max(peak[block.tag], current[block.tag]);
+  };
+  MemoryUsage::InPlace& in_place = block.place == ESP_PINNED ? usage_.pinned : usage_.device;
+  count_tag(usage_.current, usage_.peak);
+  count_tag(in_place.current, in_place.peak);
+  (block.place == ESP_PINNED ? usage_.pinned_current : usage_.device_current) += change;
   usage_.device_peak = std::max(usage_.device_peak, usage_.device_current);
   usage_.pinned_peak = std::max(usage_.pinned_peak, usage_.pinned_current);
   usage_.total_peak = std::max(usage_.total_peak, usage_.device_current + usage_.pinned_current);

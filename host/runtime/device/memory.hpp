@@ -13,8 +13,13 @@
 namespace esp::runtime {
 
 struct MemoryUsage {
-  std::array<uint64_t, ESP_N_TAGS> current{};  // bytes, both places together
-  std::array<uint64_t, ESP_N_TAGS> peak{};     // each tag's own peak
+  using ByTag = std::array<uint64_t, ESP_N_TAGS>;
+  struct InPlace {
+    ByTag current{}, peak{};
+  };
+  ByTag current{};  // bytes, both places together
+  ByTag peak{};     // each tag's own peak
+  InPlace device, pinned;
   uint64_t device_current = 0, device_peak = 0;
   uint64_t pinned_current = 0, pinned_peak = 0;
   uint64_t total_peak = 0;  // of both places at the same moment

@@ -24,7 +24,10 @@ struct UpdateBlock {
 
   double exact_lr[kMaxGroups];  // what the optimizer uses; `lr` is for strategies
   double exact_decay[kMaxGroups];
-  uint64_t applied;  // steps whose update was not skipped
+  double keep[kMaxGroups];       // AdamW: what decay leaves of a weight, 1 - lr * decay
+  double step_size[kMaxGroups];  // AdamW: lr / (1 - beta1^t), t = applied + 1
+  double sqrt_bias2;             // AdamW: sqrt(1 - beta2^t)
+  uint64_t applied;              // steps whose update was not skipped
   uint64_t skipped;
   uint32_t good_steps;       // since the last overflow or growth
   uint32_t hysteresis_left;  // overflows until the scale backs off

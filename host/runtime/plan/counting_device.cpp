@@ -34,7 +34,7 @@ class NoKernels final : public Kernels {
              esp_dtype) override {}
   void sum_sq(Stream&, const void*, uint64_t, esp_dtype, float*) override {}
   void scalars(Stream&, std::span<const esp_sop>, std::span<float* const>) override {}
-  void begin_update(Stream&, UpdateBlock*, const UpdateInputs&) override {}
+  void begin_update(Stream&, UpdateBlock*, const UpdateRules&, const UpdateInputs&) override {}
   void add_sum_sq(Stream&, const void*, uint64_t, esp_dtype, double*) override {}
   void sum_partials(Stream&, UpdateBlock*) override {}
   void finish_norm(Stream&, UpdateBlock*, const UpdateRules&) override {}

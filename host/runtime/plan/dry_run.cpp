@@ -88,9 +88,11 @@ class DryRun {
     plan.precision = precision_name(session_.precision_);
     plan.batch = session_.batch;
     plan.n_params = session_.view->elements();
-    for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) plan.by_tag[tag] = usage.peak[tag];
-    plan.by_tag[ESP_TAG_ACTIVATION] += activations;
-    plan.by_tag[ESP_TAG_WORKSPACE] += need.workspace_bytes;
+    plan.by_tag = {usage.peak, usage.device.peak, usage.pinned.peak};
+    for (TagBytes* tags : {&plan.by_tag.both, &plan.by_tag.device}) {
+      (*tags)[ESP_TAG_ACTIVATION] += activations;
+      (*tags)[ESP_TAG_WORKSPACE] += need.workspace_bytes;
+    }
     plan.device_bytes = usage.device_peak + activations + need.workspace_bytes;
     plan.pinned_bytes = usage.pinned_peak;
     plan.notes = notes_;
@@ -108,20 +110,18 @@ MemoryPlan plan_memory(const Job& job, const esp_dataset_desc* data, Touching to
   return DryRun(job).run(data, touching);
 }
 
-std::optional<std::array<uint64_t, ESP_N_TAGS>> predict_memory(Session& session) {
-  std::vector<double> values(ESP_N_TAGS + 1);  // the last one: whether it could not be told
+std::optional<MemoryByTag> predict_memory(Session& session) {
+  MemoryByTag bytes;
+  std::vector<double> unknown = {0};
   try {
-    const MemoryPlan plan = plan_memory(session.job, session.data, Touching::kTolerated);
-    std::copy(std::begin(plan.by_tag), std::end(plan.by_tag), values.begin());
+    bytes = plan_memory(session.job, session.data, Touching::kTolerated).by_tag;
   } catch (const Error& error) {
-    values.back() = 1;
+    unknown[0] = 1;
     session.observer.log(ESP_LOG_WARNING, "", std::string("memory cannot be predicted: ") + error.what());
   }
-  session.world.control->all_reduce(values, ControlOp::kMax);
-  if (values.back() != 0) return std::nullopt;
-  std::array<uint64_t, ESP_N_TAGS> by_tag{};
-  std::transform(values.begin(), values.end() - 1, by_tag.begin(), [](double v) { return static_cast<uint64_t>(v); });
-  return by_tag;
+  session.world.control->all_reduce(unknown, ControlOp::kMax);
+  if (unknown[0] != 0) return std::nullopt;
+  return max_over_ranks(*session.world.control, bytes);
 }
 
 }  // namespace esp::runtime

@@ -17,6 +17,6 @@ MemoryPlan plan_memory(const Job& job, const esp_dataset_desc* data, Touching to
 
 // In a rank: what was predicted for this run by tag, maximum over ranks; all ranks call it. Empty when a rank cannot
 // tell; it logs why, since a run that works needs no prediction.
-std::optional<std::array<uint64_t, ESP_N_TAGS>> predict_memory(Session& session);
+std::optional<MemoryByTag> predict_memory(Session& session);
 
 }  // namespace esp::runtime

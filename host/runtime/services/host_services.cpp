@@ -1,5 +1,6 @@
 #include "runtime/services/host_services.hpp"
 
+#include <algorithm>
 #include <utility>
 
 #include "runtime/services/service_calls.hpp"
@@ -29,8 +30,13 @@ HostServices::~HostServices() { device_.drain(); }
 void HostServices::fork(StepKind kind) {
   device_.record(*forked_, device_.compute());
   for (const auto& stream : streams_) device_.wait(*stream, *forked_);
+  forget_order();
   ++steps_begun_;
   step_kind_ = kind;
+}
+
+bool HostServices::uses_cpu_streams() const {
+  return std::any_of(streams_.begin(), streams_.end(), [](const auto& s) { return s->kind() == ESP_STREAM_CPU; });
 }
 
 void HostServices::join() {
@@ -39,6 +45,12 @@ void HostServices::join() {
     device_.record(*joined_, *stream);
     device_.wait(device_.compute(), *joined_);
   }
+  forget_order();
+}
+
+void HostServices::forget_order() {
+  if (data_ != nullptr) data_->forget_order();
+  for (const auto& subset : subsets_) subset->forget_order();
 }
 
 }  // namespace esp::runtime

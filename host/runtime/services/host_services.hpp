@@ -52,6 +52,8 @@ class HostServices {
   void abandon_step() { step_kind_ = StepKind::kNone; }
 
   const Arena& arena() const { return arena_; }
+  // Whether the instance made a stream of the CPU on a device that is none: its steps cannot be captured.
+  bool uses_cpu_streams() const;
 
  private:
   friend struct ServiceCalls;  // the tables' functions, host_services.cpp and tables.cpp
@@ -61,6 +63,8 @@ class HostServices {
     uint64_t step = 0;  // in which it was recorded last
     bool recorded_in_step = false;
   };
+
+  void forget_order();
 
   Device& device_;
   Communicator* data_;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 
+#include "runtime/device/cuda_library.hpp"
 #include "runtime/train/model_folder.hpp"
 
 namespace esp::runtime {
@@ -22,6 +23,13 @@ int32_t usable_cores() {
 int32_t threads_of(const Job& job) {
   if (job.config.run.threads > 0) return job.config.run.threads;
   return std::max(1, usable_cores() / std::max(1, job.ranks.local_world));
+}
+
+// Local ranks share the GPUs there are: one each where they suffice.
+std::unique_ptr<Device> make_device(const Job& job) {
+  if (job.config.run.device != esp::Device::kCuda) return make_cpu_device(threads_of(job));
+  CudaApi& cuda = load_cuda();
+  return cuda.make_device(job.ranks.local_rank % cuda.device_count(), threads_of(job));
 }
 
 uint64_t peak_resident_bytes() {
@@ -96,7 +104,7 @@ const char* precision_name(uint32_t precision) {
 
 Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), observer(the_observer) {
   const RankFacts& ranks = job.ranks;
-  device = make_cpu_device(threads_of(job));
+  device = make_device(job);
   if (job.set_phase != nullptr) job.set_phase("connecting the ranks", false);
   world = connect(ranks, job.config.run.timeout_s, *device);
   describe_run();
@@ -107,7 +115,8 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   if (training()) create_update();
   prepare_dataset();
   prepare_model();
-  driver = std::make_unique<StepDriver>(*device, *strategy, *strategy_services, *model, *view);
+  driver = std::make_unique<StepDriver>(
+      StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get()}, captures_steps());
   strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
   ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
   strategy->call("state_loaded", &esp_strategy_v1::state_loaded);
@@ -116,6 +125,13 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
 
 Session::Session(const Job& the_job, Observer& the_observer, std::unique_ptr<Device> the_device, World the_world)
     : job(the_job), observer(the_observer), device(std::move(the_device)), world(std::move(the_world)) {}
+
+// A graph holds what strategy and model enqueue, so both must have said that nothing else matters; CPU streams cannot
+// be part of one.
+bool Session::captures_steps() const {
+  const uint64_t both = job.strategy.component->caps & job.model.component->caps;
+  return training() && job.config.train.graph && device->captures() && (both & ESP_CAP_CAPTURE_STEP) != 0;
+}
 
 void Session::describe_run() {
   const RankFacts& ranks = job.ranks;
@@ -358,20 +374,38 @@ MemoryReport Session::memory_report() {
   const MemoryUsage usage = device->memory().usage();
   uint64_t of_model[ESP_N_TAGS] = {};
   model->call_if_present("memory_stats", &esp_model_v1::memory_stats, of_model);
-  std::vector<double> values;
+  MemoryByTag mine{usage.peak, usage.device.peak, usage.pinned.peak};
   uint64_t model_bytes = 0;
   for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) {
-    values.push_back(static_cast<double>(usage.peak[tag] + of_model[tag]));
+    mine.both[tag] += of_model[tag];
+    mine.device[tag] += of_model[tag];
     model_bytes += of_model[tag];
   }
-  values.push_back(static_cast<double>(usage.total_peak + model_bytes));
-  values.push_back(static_cast<double>(peak_resident_bytes()));
-  world.control->all_reduce(values, ControlOp::kMax);
+  const ForeignMemory foreign = device->foreign_memory();
+  const bool on_gpu = device->kind() == ESP_CUDA;
+  const uint64_t allocated = on_gpu ? usage.device_peak + foreign.torch_allocated_peak : usage.total_peak + model_bytes;
+  std::vector<double> totals = {static_cast<double>(allocated),
+                                static_cast<double>(on_gpu ? foreign.device_peak : peak_resident_bytes())};
+  world.control->all_reduce(totals, ControlOp::kMax);
   MemoryReport report;
-  for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) report.by_tag[tag] = static_cast<uint64_t>(values[tag]);
-  report.peak_allocated_bytes = static_cast<uint64_t>(values[ESP_N_TAGS]);
-  report.peak_device_bytes = static_cast<uint64_t>(values[ESP_N_TAGS + 1]);
+  report.by_tag = max_over_ranks(*world.control, mine);
+  report.peak_allocated_bytes = static_cast<uint64_t>(totals[0]);
+  report.peak_device_bytes = static_cast<uint64_t>(totals[1]);
   return report;
+}
+
+MemoryByTag max_over_ranks(ControlGroup& group, const MemoryByTag& bytes) {
+  std::vector<double> values;
+  for (const TagBytes* tags : {&bytes.both, &bytes.device, &bytes.pinned}) {
+    values.insert(values.end(), tags->begin(), tags->end());
+  }
+  group.all_reduce(values, ControlOp::kMax);
+  MemoryByTag largest;
+  auto value = values.begin();
+  for (TagBytes* tags : {&largest.both, &largest.device, &largest.pinned}) {
+    for (uint64_t& tag : *tags) tag = static_cast<uint64_t>(*value++);
+  }
+  return largest;
 }
 
 void Session::save_model() {

@@ -61,6 +61,7 @@ class Session {
   friend class DryRun;  // takes the same steps one by one, on a device that only counts
 
   Session(const Job& job, Observer& observer, std::unique_ptr<Device> device, World world);
+  bool captures_steps() const;
   bool training() const { return job.task == Task::kTrain; }
   Callee callee(const Instance& instance, uint32_t kind) const;
   std::unique_ptr<HostServices> make_services(const Instance& instance, uint32_t kind);
@@ -92,6 +93,9 @@ Evaluation evaluate(Session& session, const std::string& split);
 
 // Task::kExport: initial values of the model, which come from model.weights, written to job.model_folder. One process.
 void export_weights(const Job& job, Observer& observer);
+
+// All ranks call it.
+MemoryByTag max_over_ranks(ControlGroup& group, const MemoryByTag& bytes);
 
 const char* precision_name(uint32_t precision);
 

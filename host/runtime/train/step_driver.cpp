@@ -5,12 +5,15 @@
 
 namespace esp::runtime {
 
-StepDriver::StepDriver(Device& device, Strategy& strategy, HostServices& services, Model& model, const ModelView& view)
-    : device_(device),
-      strategy_(strategy),
-      services_(services),
-      model_(model),
-      view_(view),
+StepDriver::StepDriver(const StepParts& parts, bool captures)
+    : device_(parts.device),
+      data_(parts.data),
+      strategy_(parts.strategy),
+      services_(parts.services),
+      model_(parts.model),
+      view_(parts.view),
+      update_(parts.update),
+      captures_(captures),
       binder_{sizeof(esp_binder), 0, this, &StepDriver::bind} {}
 
 void StepDriver::on_compute(std::function<void()> work) {
@@ -80,6 +83,41 @@ void StepDriver::train(uint64_t index, uint32_t n_passes, bool warmup, const Inp
   esp_step step = make_step(warmup ? ESP_STEP_WARMUP : 0);
   step.index = index;
   if (strategy_.table().variant != nullptr) step.variant = strategy_.table().variant(strategy_.self(), index);
+  Variant& variant = variants_[step.variant];
+  if (variant.graph != nullptr) return launch(variant);
+  if (!captures_ || warmup || !variant.ran || services_.uses_cpu_streams()) {
+    enqueue(step, n_passes, inputs);
+    variant.ran = !warmup;
+    return;
+  }
+  capture(variant, step, n_passes, inputs);
+}
+
+void StepDriver::capture(Variant& variant, esp_step step, uint32_t n_passes, const InputPipeline& inputs) {
+  step.flags |= ESP_STEP_CAPTURING;
+  const CommCounters before = data_.counters();
+  const uint64_t key = step.variant;
+  model_.call_if_present("capture", &esp_model_v1::capture, key, 1u);
+  device_.begin_capture();
+  try {
+    enqueue(step, n_passes, inputs);
+    variant.graph = device_.end_capture();
+  } catch (...) {
+    device_.abandon_capture();
+    throw;
+  }
+  model_.call_if_present("capture", &esp_model_v1::capture, key, 0u);
+  variant.collectives = data_.counters() - before;
+  device_.launch(*variant.graph);
+}
+
+void StepDriver::launch(const Variant& variant) {
+  device_.launch(*variant.graph);
+  update_->replayed();
+  replayed_ += variant.collectives;
+}
+
+void StepDriver::enqueue(esp_step step, uint32_t n_passes, const InputPipeline& inputs) {
   services_.fork(StepKind::kTrain);
   strategy_.call_if_present("begin_step", &esp_strategy_v1::begin_step, &step);
   const esp_view& view = view_.view();

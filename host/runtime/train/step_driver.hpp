@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include "runtime/device/device.hpp"
@@ -13,21 +15,44 @@
 
 namespace esp::runtime {
 
+// What a step is made of; all outlives the driver.
+struct StepParts {
+  Device& device;
+  Communicator& data;
+  Strategy& strategy;
+  HostServices& services;  // the strategy's
+  Model& model;
+  const ModelView& view;
+  UpdateService* update;  // NULL: no training
+};
+
 class StepDriver {
  public:
-  // All references must outlive this.
-  StepDriver(Device& device, Strategy& strategy, HostServices& services, Model& model, const ModelView& view);
+  // captures: training steps become graphs where the strategy's streams allow it. Every variant of a step runs eagerly
+  // once, is captured when it comes again, and is launched as one from then on.
+  StepDriver(const StepParts& parts, bool captures);
 
   // What strategies bind through. On the CPU binds are items of the compute queue, in order with the model's work.
   const esp_binder* binder() const { return &binder_; }
 
   // Hooks run on this thread and run ahead of the queues; scalars and inputs were enqueued before. Enqueues only.
   void train(uint64_t index, uint32_t n_passes, bool warmup, const InputPipeline& inputs);
+  // Collectives of the steps that were launched as graphs.
+  CommCounters replayed() const { return replayed_; }
   // One evaluation batch: forward and loss of micro-batch 0.
   void evaluate(const InputPipeline& inputs);
 
  private:
   static esp_status bind(void* ctx, const esp_bind* binds, uint32_t n, esp_error* error);
+  // A variant of the training step.
+  struct Variant {
+    bool ran = false;  // eagerly, beyond the warm-up
+    std::unique_ptr<Graph> graph;
+    CommCounters collectives;  // of one launch
+  };
+  void enqueue(esp_step step, uint32_t n_passes, const InputPipeline& inputs);
+  void capture(Variant& variant, esp_step step, uint32_t n_passes, const InputPipeline& inputs);
+  void launch(const Variant& variant);
   void forward(esp_step step, uint32_t unit, const InputPipeline& inputs, bool first_of_micro);
   void backward(esp_step step, uint32_t unit, bool first_of_micro);
   esp_step make_step(uint32_t flags) const;
@@ -35,11 +60,16 @@ class StepDriver {
   void on_compute(std::function<void()> work);
 
   Device& device_;
+  Communicator& data_;
   Strategy& strategy_;
   HostServices& services_;
   Model& model_;
   const ModelView& view_;
+  UpdateService* update_;
+  const bool captures_;
   esp_binder binder_;
+  std::map<uint32_t, Variant> variants_;
+  CommCounters replayed_;
 };
 
 }  // namespace esp::runtime

@@ -53,7 +53,7 @@ class Trainer {
   void stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const;
   void pause_at(int64_t steps_done);
   void end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation);
-  void count_collectives(const CommCounters& before);
+  CommCounters collectives() const;
   void finish_run();
 
   Session& session_;
@@ -120,7 +120,7 @@ void Trainer::issue(int64_t step) {
   paused_ = false;
   pending.data_wait_s = session_.inputs->take();
   Stream& compute = session_.device->compute();
-  const CommCounters comm_before = session_.world.data->counters();
+  const CommCounters comm_before = collectives();
   pending.begin = session_.device->mark(compute);
   session_.losses->begin();
   const std::vector<double> lr(kGroups, pending.lr);
@@ -130,17 +130,14 @@ void Trainer::issue(int64_t step) {
   session_.update->end_step();
   session_.losses->end(static_cast<uint64_t>(step));
   pending.end = session_.device->mark(compute);
-  count_collectives(comm_before);
+  comm_ += collectives() - comm_before;
   pending_ = std::move(pending);
 }
 
-// Calls are counted as they are enqueued, by this thread.
-void Trainer::count_collectives(const CommCounters& before) {
-  const CommCounters now = session_.world.data->counters();
-  for (const auto kind : {&CommCounters::all_reduce, &CommCounters::reduce_scatter, &CommCounters::all_gather}) {
-    (comm_.*kind).calls += (now.*kind).calls - (before.*kind).calls;
-    (comm_.*kind).bytes += (now.*kind).bytes - (before.*kind).bytes;
-  }
+// So far; calls are counted as they are enqueued, by this thread, those of graphs at every launch.
+CommCounters Trainer::collectives() const {
+  CommCounters counters = session_.world.data->counters();
+  return counters += session_.driver->replayed();
 }
 
 void Trainer::stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const {

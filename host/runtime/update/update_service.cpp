@@ -95,7 +95,7 @@ void UpdateService::begin_step(uint64_t index, std::span<const double> lr, uint6
   std::copy(lr.begin(), lr.end(), inputs.lr);
   inputs.step = index;
   inputs.seed_factor = static_cast<double>(config_.data_size) / static_cast<double>(samples);
-  device_.kernels().begin_update(device_.compute(), block_, inputs);
+  device_.kernels().begin_update(device_.compute(), block_, rules_, inputs);
   step_ = index;
   in_step_ = true;
   norm_finished_ = false;

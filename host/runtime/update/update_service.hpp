@@ -66,6 +66,8 @@ class UpdateService {
 
   // Before the fork. lr: by group. samples: of the whole step over all ranks, at least 1.
   void begin_step(uint64_t index, std::span<const double> lr, uint64_t samples);
+  // Instead of the strategy's calls: a graph that holds them was launched.
+  void replayed() { norm_finished_ = true; }
   // After the join: scaler and counters move on. Throws Error(kPlugin) when the strategy left out norm_finish.
   void end_step();
   // Of a step that was ended; the latest kResultsKept are there. Blocks until the device got there, so ask one step

@@ -90,21 +90,14 @@ class BoundGradient {
 
   bool bound() const { return memory_.bound(); }
 
-  // `gradient` may be undefined, which means zeros. pass: a number that differs from pass to pass.
-  void write(const at::Tensor& gradient, uint64_t pass) {
-    const at::NoGradGuard no_grad;
-    at::Tensor target = memory_.tensor();
+  // Notes a write and says whether it overwrites. pass: a number that differs from pass to pass.
+  bool write_overwrites(uint64_t pass) {
     const bool first = fresh_ || (mode_ == ESP_WRITE_EACH_PASS && pass != pass_);
-    if (!first) {
-      if (gradient.defined()) target.add_(gradient);
-    } else if (gradient.defined()) {
-      target.copy_(gradient);
-    } else {
-      target.zero_();
-    }
     fresh_ = false;
     pass_ = pass;
+    return first;
   }
+  const at::Tensor& tensor() const { return memory_.tensor(); }
 
  private:
   BorrowedTensor memory_;
@@ -157,6 +150,11 @@ class TorchModel {
           (run.trainable == nullptr ? (desc_.params[i]->flags & ESP_PARAM_TRAINABLE) != 0 : run.trainable[i] != 0);
     }
     first_trainable_ = first_trainable_unit(desc_, trainable_);
+    if (device_.is_cuda()) {
+      const bool tf32 = run.precision == ESP_PRECISION_TF32;
+      at::globalContext().setFloat32MatmulPrecision(tf32 ? "high" : "highest");
+      at::globalContext().setAllowTF32CuDNN(tf32);
+    }
     micros_.assign(std::max(run.n_micro, 1u), Micro(desc_.n_units));
     evaluation_ = Micro(desc_.n_units);
   }
@@ -226,7 +224,7 @@ class TorchModel {
     }
     const at::Tensor flow = std::exchange(micro.flow, at::Tensor());
     std::vector<at::Tensor> gradients = gradients_of(unit, saved, micro.inputs, wanted, flow);
-    for (size_t i = 0; i < wanted.size(); ++i) grads_[wanted[i]].write(gradients[i], pass_serial_);
+    write_gradients(wanted, gradients);
     if (unit > first_trainable_) {
       micro.flow = gradients.back().defined() ? std::move(gradients.back()) : at::zeros_like(saved.input);
     } else {
@@ -297,6 +295,25 @@ class TorchModel {
              " runs");
       }
     }
+  }
+
+  // Undefined gradients are zeros. One launch each for all that is copied and all that is added.
+  void write_gradients(const std::vector<uint32_t>& wanted, const std::vector<at::Tensor>& gradients) {
+    const at::NoGradGuard no_grad;
+    std::vector<at::Tensor> overwritten, copied, increased, added;
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      BoundGradient& bound = grads_[wanted[i]];
+      const bool first = bound.write_overwrites(pass_serial_);
+      if (!gradients[i].defined()) {
+        at::Tensor target = bound.tensor();
+        if (first) target.zero_();
+        continue;
+      }
+      (first ? overwritten : increased).push_back(bound.tensor());
+      (first ? copied : added).push_back(gradients[i]);
+    }
+    if (!overwritten.empty()) at::_foreach_copy_(overwritten, copied);
+    if (!increased.empty()) at::_foreach_add_(increased, added);
   }
 
   // Of the wanted parameters, and last of the input where something below is trained. Undefined: nothing flowed.

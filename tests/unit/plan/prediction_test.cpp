@@ -31,13 +31,24 @@ TEST_P(Prediction, EqualsWhatTheRunTakesToTheByte) {
   ASSERT_EQ(run.exit_code, 0) << run.describe();
   const nlohmann::json results = read_run(scratch / "out").results;
   const nlohmann::json& measured = results.at("memory_bytes");
-  EXPECT_EQ(results.at("memory_bytes_predicted"), plan.at("memory_bytes"));
-  for (const char* tag : {"parameters", "gradients", "optimizer", "buckets", "input", "other"}) {
-    EXPECT_EQ(plan.at("memory_bytes").at(tag), measured.at(tag)) << tag;
+  for (const std::string place : {"memory_bytes", "memory_bytes_device", "memory_bytes_pinned"}) {
+    EXPECT_EQ(results.at(place + "_predicted"), plan.at(place));
+    for (const char* tag : {"parameters", "gradients", "optimizer", "buckets", "input", "other"}) {
+      EXPECT_EQ(plan.at(place).at(tag), results.at(place).at(tag)) << place << ' ' << tag;
+    }
   }
   EXPECT_GT(measured.at("parameters"), 0);
   EXPECT_GT(measured.at("activations"), 0);
   EXPECT_NE(run.out.find("(predicted "), std::string::npos) << run.describe();
+}
+
+TEST(Offload, ShowsByTag) {
+  const nlohmann::json here = planned({"--plugin=libzero.so"}),
+                       there = planned({"--plugin=libzero.so", "--strategy.offload=true"});
+  const nlohmann::json on_device = here.at("memory_bytes_device").at("optimizer");
+  EXPECT_EQ(here.at("memory_bytes_pinned").at("optimizer"), 0);
+  EXPECT_EQ(there.at("memory_bytes_device").at("optimizer"), 0);
+  EXPECT_GE(there.at("memory_bytes_pinned").at("optimizer"), on_device);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -50,6 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
              {"--plugin=libddp.so", "--model.freeze=vit.encoder.layer.0.*", "--optimizer.name=sgd"}},
         Case{"ZeroStage1", 3, {"--plugin=libzero.so", "--strategy.stage=1", "--train.clip_norm=1"}},
         Case{"ZeroStage2", 3, {"--plugin=libzero.so", "--strategy.stage=2"}},
+        Case{"ZeroWithOptimizerOnTheHost", 2, {"--plugin=libzero.so", "--strategy.offload=true"}},
         Case{"ZeroStage3InBf16", 2, {"--plugin=libzero.so", "--strategy.stage=3", "--train.precision=bf16"}}),
     [](const auto& info) { return info.param.name; });
 

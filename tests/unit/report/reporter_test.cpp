@@ -52,7 +52,11 @@ runtime::FinishReport finish() {
   report.train_seconds = 2;
   report.trained_samples = 256;
   report.evaluation = runtime::Evaluation{"validation", 0.25, 3, 4, {2, 1}, {2, 2}};
-  report.memory.by_tag[ESP_TAG_PARAM] = 22'000'000;
+  report.memory.by_tag.both[ESP_TAG_PARAM] = 22'000'000;
+  report.memory.by_tag.device[ESP_TAG_PARAM] = 20'000'000;
+  report.memory.by_tag.pinned[ESP_TAG_PARAM] = 3'000'000;
+  report.memory.predicted_by_tag = report.memory.by_tag;
+  report.memory.predicted_by_tag->pinned[ESP_TAG_OPTIMIZER] = 4'000'000;
   report.memory.peak_allocated_bytes = 66'000'000;
   report.memory.peak_device_bytes = 99'000'000;
   report.model_flops_per_sample = 1e9;
@@ -163,6 +167,10 @@ TEST_F(Reporter, WritesEveryDocumentedResult) {
   EXPECT_EQ(json["peak_device_bytes"], 99'000'000);
   EXPECT_EQ(json["memory_bytes"]["parameters"], 22'000'000);
   EXPECT_EQ(json["memory_bytes"]["activations"], 0);
+  EXPECT_EQ(json["memory_bytes_device"]["parameters"], 20'000'000);
+  EXPECT_EQ(json["memory_bytes_pinned"]["parameters"], 3'000'000);
+  EXPECT_EQ(json["memory_bytes_pinned"]["optimizer"], 0);
+  EXPECT_EQ(json["memory_bytes_pinned_predicted"]["optimizer"], 4'000'000);
   ASSERT_TRUE(json.contains("mfu"));
   EXPECT_TRUE(json["mfu"].is_null());
 }
@@ -173,7 +181,9 @@ TEST_F(Reporter, PrintsTheEpochsAndOneTableInTheEnd) {
   EXPECT_NE(out.find("3/4 (75.0 %)"), std::string::npos);
   EXPECT_NE(out.find("32 = 8 x 2 x 2"), std::string::npos);
   EXPECT_NE(out.find("105.50 (p5 103.25, p95 107.75) without 2 warm-up steps"), std::string::npos) << out;
-  EXPECT_NE(out.find("peak parameters"), std::string::npos);
+  for (const char* row : {"peak parameters ", "peak parameters, pinned", "peak optimizer, pinned"}) {
+    EXPECT_NE(out.find(row), std::string::npos) << row << " in\n" << out;
+  }
 }
 
 TEST_F(Reporter, OfOtherRanksWritesAndPrintsNothing) {

@@ -21,18 +21,14 @@ template <class T>
 class Rule {
  public:
   Rule(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) : adamw_(rules.adamw) {
-    const double lr = block.exact_lr[group];
-    const double decay = block.exact_decay[group];
     const double coef = rules.barrier ? block.exact_coef : 1.0;  // without barrier nothing clips or scales
     if (adamw_) {
-      const auto step = static_cast<double>(block.applied + 1);
-      const double bias1 = 1 - std::pow(rules.beta1, step);
-      const double bias2 = 1 - std::pow(rules.beta2, step);
-      adam_ = {static_cast<T>(coef),        static_cast<T>(1 - lr * decay),  static_cast<T>(1 - rules.beta1),
-               static_cast<T>(rules.beta2), static_cast<T>(1 - rules.beta2), static_cast<T>(std::sqrt(bias2)),
-               static_cast<T>(rules.eps),   static_cast<T>(-(lr / bias1))};
+      adam_ = {static_cast<T>(coef),        static_cast<T>(block.keep[group]), static_cast<T>(1 - rules.beta1),
+               static_cast<T>(rules.beta2), static_cast<T>(1 - rules.beta2),   static_cast<T>(block.sqrt_bias2),
+               static_cast<T>(rules.eps),   static_cast<T>(-block.step_size[group])};
     } else {
-      sgd_ = {static_cast<T>(coef), static_cast<T>(decay), static_cast<T>(rules.momentum), static_cast<T>(-lr)};
+      sgd_ = {static_cast<T>(coef), static_cast<T>(block.exact_decay[group]), static_cast<T>(rules.momentum),
+              static_cast<T>(-block.exact_lr[group])};
     }
   }
 
@@ -83,11 +79,17 @@ void advance_scale(UpdateBlock& block, const UpdateRules& rules, bool overflow) 
 
 }  // namespace
 
-void CpuKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateInputs& inputs) {
+void CpuKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
+                              const UpdateInputs& inputs) {
   device_.enqueue(stream, [=] {
+    const auto t = static_cast<double>(block->applied + 1);
+    const double bias1 = 1 - std::pow(rules.beta1, t);
+    block->sqrt_bias2 = std::sqrt(1 - std::pow(rules.beta2, t));
     for (uint32_t group = 0; group < inputs.n_groups; ++group) {
       block->exact_lr[group] = inputs.lr[group];
       block->lr[group] = static_cast<float>(inputs.lr[group]);
+      block->keep[group] = 1 - inputs.lr[group] * block->exact_decay[group];
+      block->step_size[group] = inputs.lr[group] / bias1;
     }
     block->step = inputs.step;
     block->found_inf = 0;

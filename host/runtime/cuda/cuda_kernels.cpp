@@ -1,0 +1,118 @@
+#include "runtime/cuda/cuda_kernels.hpp"
+
+#include <cstddef>
+#include <vector>
+
+#include "runtime/cuda/cuda_check.hpp"
+#include "runtime/cuda/cuda_device.hpp"
+
+namespace esp::runtime {
+
+CudaKernels::CudaKernels(CudaDevice& device) : device_(device), cpu_(device) {
+  gpu::check_architecture();
+  check_cuda(cudaStreamCreateWithFlags(&helper_, cudaStreamNonBlocking), "creating a stream");
+  void* memory = nullptr;
+  check_cuda(cudaHostAlloc(&memory, sizeof(UpdateBlock), cudaHostAllocPortable), "allocating pinned memory");
+  mirror_ = new (memory) UpdateBlock{};
+  scratch_ = gpu::make_scratch(kMaxStreams);
+}
+
+CudaKernels::~CudaKernels() {
+  cudaStreamDestroy(helper_);
+  cudaFreeHost(mirror_);
+  gpu::free_scratch(scratch_);
+}
+
+template <class Launch>
+void CudaKernels::on_gpu_stream(Stream& stream, Launch launch) {
+  if (on_gpu(stream)) return launch(raw(stream));
+  device_.enqueue(stream, [this, launch] {
+    launch(helper_);
+    check_cuda(cudaStreamSynchronize(helper_), "waiting for the GPU");
+  });
+}
+
+void CudaKernels::copy(Stream& stream, void* dst, const void* src, uint64_t bytes) {
+  if (bytes == 0) return;
+  const auto pinned = [&](const void* pointer) { return device_.memory().find(pointer, bytes).place == ESP_PINNED; };
+  if (!on_gpu(stream) && pinned(dst) && pinned(src)) return cpu_.copy(stream, dst, src, bytes);
+  on_gpu_stream(stream, [=](cudaStream_t on) {
+    check_cuda(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDefault, on), "copying " + std::to_string(bytes) + " bytes");
+  });
+}
+
+void CudaKernels::zero(Stream& stream, void* dst, uint64_t bytes) {
+  if (bytes == 0) return;
+  if (!on_gpu(stream)) return cpu_.zero(stream, dst, bytes);
+  check_cuda(cudaMemsetAsync(dst, 0, bytes, raw(stream)), "zeroing " + std::to_string(bytes) + " bytes");
+}
+
+void CudaKernels::convert(Stream& stream, void* dst, esp_dtype dst_t, const void* src, esp_dtype src_t, uint64_t n) {
+  if (n == 0) return;
+  if (dst_t == src_t) return copy(stream, dst, src, n * ESP_DTYPE_BYTES(dst_t));
+  if (!on_gpu(stream)) return cpu_.convert(stream, dst, dst_t, src, src_t, n);
+  gpu::convert(raw(stream), dst, dst_t, src, src_t, n);
+}
+
+void CudaKernels::axpby(Stream& stream, uint64_t n, float a, const float* pa, const void* x, esp_dtype x_t, float b,
+                        const float* pb, void* y, esp_dtype y_t) {
+  if (n == 0) return;
+  if (!on_gpu(stream)) return cpu_.axpby(stream, n, a, pa, x, x_t, b, pb, y, y_t);
+  gpu::axpby(raw(stream), n, {a, pa}, x, x_t, {b, pb}, y, y_t);
+}
+
+void CudaKernels::sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, float* add_to) {
+  if (n == 0) return;
+  if (!on_gpu(stream)) return cpu_.sum_sq(stream, x, n, x_t, add_to);
+  gpu::add_squares(raw(stream), scratch_, stream.index(), x, n, x_t, add_to);
+}
+
+void CudaKernels::scalars(Stream& stream, std::span<const esp_sop> ops, std::span<float* const> regs) {
+  if (!on_gpu(stream)) return cpu_.scalars(stream, ops, regs);
+  gpu::scalars(raw(stream), ops.data(), static_cast<uint32_t>(ops.size()), regs.data(),
+               static_cast<uint32_t>(regs.size()));
+}
+
+// The numbers alone: what CPU queues have added to the mirror's partial sums stays.
+void CudaKernels::refresh_mirror(cudaStream_t stream, const UpdateBlock* block) {
+  if (!device_.has_cpu_streams()) return;
+  check_cuda(cudaMemcpyAsync(mirror_, block, offsetof(UpdateBlock, partial), cudaMemcpyDeviceToHost, stream),
+             "copying the update's numbers");
+}
+
+void CudaKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
+                               const UpdateInputs& inputs) {
+  on_gpu_stream(stream, [=, this](cudaStream_t on) {
+    gpu::begin_update(on, block, mirror_, rules, inputs);
+    refresh_mirror(on, block);
+  });
+}
+
+void CudaKernels::add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) {
+  if (n == 0) return;
+  if (!on_gpu(stream)) return cpu_.add_sum_sq(stream, x, n, x_t, &mirror_->partial[stream.index()]);
+  gpu::add_squares(raw(stream), scratch_, stream.index(), x, n, x_t, add_to);
+}
+
+void CudaKernels::sum_partials(Stream& stream, UpdateBlock* block) {
+  on_gpu_stream(stream, [=, this](cudaStream_t on) { gpu::sum_partials(on, block, mirror_); });
+}
+
+void CudaKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) {
+  on_gpu_stream(stream, [=, this](cudaStream_t on) {
+    gpu::finish_norm(on, block, rules);
+    refresh_mirror(on, block);
+  });
+}
+
+void CudaKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
+                        std::span<const UpdateRange> ranges) {
+  if (!on_gpu(stream)) return cpu_.apply(stream, mirror_, rules, ranges);
+  gpu::apply(raw(stream), block, rules, ranges.data(), static_cast<uint32_t>(ranges.size()));
+}
+
+void CudaKernels::end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) {
+  on_gpu_stream(stream, [=](cudaStream_t on) { gpu::end_update(on, block, rules, pinned); });
+}
+
+}  // namespace esp::runtime

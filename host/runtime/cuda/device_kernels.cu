@@ -1,0 +1,227 @@
+// esp.kernels on the GPU.
+#include "runtime/cuda/device_kernels.hpp"
+
+#include <algorithm>
+#include <type_traits>
+
+#include "runtime/cuda/element.cuh"
+
+namespace esp::runtime::gpu {
+namespace {
+
+constexpr uint32_t kMaxParts = 512;  // blocks of one sum
+constexpr uint32_t kMaxOps = 32, kMaxRegs = 250;
+
+template <class A, class B>
+using Wide = std::conditional_t<std::is_same_v<A, double> || std::is_same_v<B, double>, double, float>;
+
+template <class To, class From>
+__global__ void convert_kernel(To* dst, const From* src, uint64_t n) {
+  const uint64_t first = static_cast<uint64_t>(blockIdx.x) * kTile + threadIdx.x * kVector;
+  if (first >= n) return;
+  Wide<From, From> values[kVector];
+  load4(src, first, n, values);
+  if constexpr (std::is_same_v<To, double>) {
+    double wide[kVector];
+#pragma unroll
+    for (uint32_t i = 0; i < kVector; ++i) wide[i] = values[i];
+    store4(dst, first, n, wide);
+  } else {
+    store4(dst, first, n, values);
+  }
+}
+
+template <class W>
+__device__ W value_of(Factor factor) {
+  if (factor.scale == nullptr) return factor.value;
+  return static_cast<W>(factor.value) * static_cast<W>(*factor.scale);
+}
+
+template <class X, class Y>
+__global__ void axpby_kernel(uint64_t n, Factor a, const X* x, Factor b, Y* y) {
+  using W = Wide<X, Y>;
+  const uint64_t first = static_cast<uint64_t>(blockIdx.x) * kTile + threadIdx.x * kVector;
+  if (first >= n) return;
+  const W scale = value_of<W>(a);
+  W in[kVector];
+  load4(x, first, n, in);
+#pragma unroll
+  for (uint32_t i = 0; i < kVector; ++i) in[i] = scale * in[i];
+  if (b.value != 0) {
+    const W keep = value_of<W>(b);
+    W old[kVector];
+    load4(y, first, n, old);
+#pragma unroll
+    for (uint32_t i = 0; i < kVector; ++i) in[i] = in[i] + keep * old[i];
+  }
+  store4(y, first, n, in);
+}
+
+__device__ double sum_of_block(double mine) {
+  __shared__ double parts[kThreads / 32];
+  for (uint32_t step = 16; step > 0; step /= 2) mine += __shfl_down_sync(~0u, mine, step);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = mine;
+  __syncthreads();
+  double sum = 0;
+  for (double part : parts) sum += part;
+  __syncthreads();
+  return sum;
+}
+
+// Blocks leave their sums; the last one to finish adds them in their order.
+template <class T, class Sum>
+__global__ void add_squares_kernel(const T* x, uint64_t n, double* parts, uint32_t* finished, Sum* add_to) {
+  double mine = 0;
+  for (uint64_t tile = blockIdx.x; tile * kTile < n; tile += gridDim.x) {
+    Wide<T, T> values[kVector];
+    load4(x, tile * kTile + threadIdx.x * kVector, n, values);
+#pragma unroll
+    for (uint32_t i = 0; i < kVector; ++i) mine += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  }
+  const double sum = sum_of_block(mine);
+  __shared__ bool last;
+  if (threadIdx.x == 0) {
+    parts[blockIdx.x] = sum;
+    __threadfence();
+    last = atomicAdd(finished, 1u) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  double part = 0;
+  for (uint32_t i = threadIdx.x; i < gridDim.x; i += kThreads) part += parts[i];
+  const double total = sum_of_block(part);
+  if (threadIdx.x != 0) return;
+  *add_to = static_cast<Sum>(static_cast<double>(*add_to) + total);
+  *finished = 0;
+}
+
+template <class Sum>
+void launch_squares(cudaStream_t stream, SquareScratch scratch, uint32_t place, const void* x, uint64_t n, esp_dtype x_t,
+                    Sum* add_to) {
+  const uint32_t blocks = std::min(tiles(n), kMaxParts);
+  with_type(x_t, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    add_squares_kernel<T, Sum><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(x), n,
+                                                                scratch.parts + uint64_t{place} * kMaxParts,
+                                                                scratch.finished + place, add_to);
+  });
+  check_launch("sum of squares");
+}
+
+struct Program {
+  uint32_t n_ops;
+  esp_sop ops[kMaxOps];
+  float* regs[kMaxRegs];
+};
+
+__device__ float evaluate(const esp_sop& op, float dst, float a, float b) {
+  switch (op.op) {
+    case ESP_SOP_SET:
+      return a;
+    case ESP_SOP_ADD:
+      return a + b;
+    case ESP_SOP_SUB:
+      return a - b;
+    case ESP_SOP_MUL:
+      return a * b;
+    case ESP_SOP_DIV:
+      return a / b;
+    case ESP_SOP_MIN:  // a NaN wins, as in max
+      return isnan(a) || a < b ? a : b;
+    case ESP_SOP_MAX:
+      return isnan(a) || a > b ? a : b;
+    case ESP_SOP_SQRT:
+      return sqrtf(a);
+    case ESP_SOP_SELECT:
+      return dst != 0 ? a : b;
+    default:  // ESP_SOP_FINITE
+      return isfinite(a) ? 1.0f : 0.0f;
+  }
+}
+
+__global__ void scalars_kernel(const __grid_constant__ Program program) {
+  for (uint32_t i = 0; i < program.n_ops; ++i) {
+    const esp_sop op = program.ops[i];
+    const float b = op.b == ESP_SOP_IMM ? op.imm : *program.regs[op.b];
+    *program.regs[op.dst] = evaluate(op, *program.regs[op.dst], *program.regs[op.a], b);
+  }
+}
+
+}  // namespace
+
+void check_architecture() {
+  cudaFuncAttributes facts{};
+  const cudaError_t status = cudaFuncGetAttributes(&facts, scalars_kernel);
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  int device = 0;
+  cudaDeviceProp gpu{};
+  cudaGetDevice(&device);
+  cudaGetDeviceProperties(&gpu, device);
+  throw Error(ExitCode::kResource, std::string("there is no code for ") + gpu.name + " (compute capability " +
+                                       std::to_string(gpu.major) + "." + std::to_string(gpu.minor) +
+                                       ") in libespalier_cuda.so: " + cudaGetErrorString(status) +
+                                       "; build with -DEspalier_CUDA_ARCHITECTURES=" + std::to_string(gpu.major) +
+                                       std::to_string(gpu.minor));
+}
+
+void convert(cudaStream_t stream, void* dst, esp_dtype dst_t, const void* src, esp_dtype src_t, uint64_t n) {
+  with_type(dst_t, [&](auto* to) {
+    with_type(src_t, [&](auto* from) {
+      using To = std::remove_pointer_t<decltype(to)>;
+      using From = std::remove_pointer_t<decltype(from)>;
+      convert_kernel<<<tiles(n), kThreads, 0, stream>>>(static_cast<To*>(dst), static_cast<const From*>(src), n);
+    });
+  });
+  check_launch("convert");
+}
+
+void axpby(cudaStream_t stream, uint64_t n, Factor a, const void* x, esp_dtype x_t, Factor b, void* y, esp_dtype y_t) {
+  with_type(x_t, [&](auto* from) {
+    with_type(y_t, [&](auto* to) {
+      using X = std::remove_pointer_t<decltype(from)>;
+      using Y = std::remove_pointer_t<decltype(to)>;
+      axpby_kernel<<<tiles(n), kThreads, 0, stream>>>(n, a, static_cast<const X*>(x), b, static_cast<Y*>(y));
+    });
+  });
+  check_launch("axpby");
+}
+
+SquareScratch make_scratch(uint32_t n_streams) {
+  SquareScratch scratch;
+  void *parts = nullptr, *finished = nullptr;
+  check_cuda(cudaMalloc(&parts, uint64_t{n_streams} * kMaxParts * sizeof(double)), "allocating scratch memory");
+  scratch.parts = static_cast<double*>(parts);
+  check_cuda(cudaMalloc(&finished, n_streams * sizeof(uint32_t)), "allocating scratch memory");
+  scratch.finished = static_cast<uint32_t*>(finished);
+  check_cuda(cudaMemset(finished, 0, n_streams * sizeof(uint32_t)), "zeroing scratch memory");
+  return scratch;
+}
+
+void free_scratch(SquareScratch scratch) {
+  cudaFree(scratch.parts);
+  cudaFree(scratch.finished);
+}
+
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
+                 esp_dtype x_t, float* add_to) {
+  launch_squares(stream, scratch, stream_index, x, n, x_t, add_to);
+}
+
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
+                 esp_dtype x_t, double* add_to) {
+  launch_squares(stream, scratch, stream_index, x, n, x_t, add_to);
+}
+
+void scalars(cudaStream_t stream, const esp_sop* ops, uint32_t n_ops, float* const* regs, uint32_t n_regs) {
+  if (n_ops == 0) return;
+  Program program{};
+  program.n_ops = n_ops;
+  std::copy(ops, ops + n_ops, program.ops);
+  std::copy(regs, regs + n_regs, program.regs);
+  scalars_kernel<<<1, 1, 0, stream>>>(program);
+  check_launch("scalars");
+}
+
+}  // namespace esp::runtime::gpu
