@@ -124,7 +124,7 @@ Example:
   --seed N            of delays and orders [42]
   --world N           most ranks [3]
   --numerics own      a strategy that is not synchronous by design: compare it with itself only
-  --timeout SECONDS   of one test [60]
+  --timeout SECONDS   of one test [20]
   --json              as one JSON document
   --junit FILE        write a JUnit file, too
 

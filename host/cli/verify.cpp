@@ -38,7 +38,7 @@ verify::VerifyOptions options_of(const CommandLine& line) {
   options.only = text_of(line, "only");
   options.seed = number_of(line, "seed", 42, 0, UINT64_MAX);
   options.max_world = static_cast<int>(number_of(line, "world", 3, 1, 16));
-  options.limit_s = static_cast<unsigned>(number_of(line, "timeout", 60, 1, 3600));
+  options.limit_s = static_cast<unsigned>(number_of(line, "timeout", 20, 1, 3600));
   const std::string numerics = text_of(line, "numerics");
   if (!numerics.empty() && numerics != "own") {
     throw Error(ExitCode::kUsage, "--numerics=" + numerics + " is not own");

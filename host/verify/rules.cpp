@@ -19,7 +19,7 @@ constexpr Rule kRules[] = {
     {"OPT-01", "values inside an option's declared range are honoured, or refused in create or plan with a text",
      "narrow the range, or name in the error what cannot be honoured", false},
     {"OPT-02", "defaults make a working instance", "choose defaults that train on any model", false},
-    {"LIFE-01", "a call that the contract allows succeeds", "read the text: the plugin gave it", false},
+    {"LIFE-01", "a call that the contract allows succeeds", "read the text: the plugin gave it", true},
     {"LIFE-02", "a failed call gives a code and a text", "fill esp_error.message: what was wrong, what to do", false},
     {"LIFE-03", "an instance leaves no heap memory, thread or file descriptor behind destroy",
      "free in destroy what create and prepare took, also after a failure", false},

@@ -20,7 +20,7 @@ struct VerifyOptions {
   int max_world = 3;
   bool own_numerics = false;   // not synchronous by design: no comparison with the oracle
   bool local_updates = false;  // found out: each rank updates with its own gradients
-  unsigned limit_s = 60;       // of one test
+  unsigned limit_s = 20;       // of one test
 };
 
 // Thrown in a test that finds that it does not apply.
@@ -47,6 +47,7 @@ struct TestResult {
 // All tests that apply to a component, in the order of the groups.
 std::vector<TestCase> strategy_tests(const Module& module, const ModuleComponent& component,
                                      const VerifyOptions& options);
+std::vector<TestCase> dataset_tests(const ModuleComponent& component, const VerifyOptions& options);
 std::vector<TestCase> library_tests(const Module& module);
 
 // Runs a test in a child process; what kills or stops it is a finding of its own (LIFE-05, LIFE-06, MEM-01).
