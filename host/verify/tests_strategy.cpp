@@ -375,8 +375,13 @@ std::vector<TestCase> strategy_tests(const Module&, const ModuleComponent& compo
   subject.options.local_updates = updates_locally(subject);
   if (subject.options.local_updates) subject.options.own_numerics = true;
   Tests tests(subject, cases);
-  Scenario plain;
-  tests.add_training("options", "defaults", plain);
+  tests.add("options", "defaults", [subject](Findings& findings) {
+    try {
+      train(subject, Scenario(), findings);
+    } catch (const Skip& skip) {
+      findings.add("OPT-02", skip.reason, {"plan"});
+    }
+  });
   add_options(subject, tests);
   tests.add("lifecycle", "leaves-nothing", [subject](Findings& f) { leaves_nothing(subject, f); });
   tests.add("lifecycle", "two-at-once", [subject](Findings& f) { two_at_once(subject, f); });
