@@ -13,7 +13,7 @@ scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
 
 mkdir "$scratch/tree"
-git -C "$here" archive --format=tar "$tag:sdk" | tar -x -C "$scratch/tree"
+git -C "$(git -C "$here" rev-parse --show-toplevel)" archive --format=tar "$tag:sdk" | tar -x --no-same-owner -C "$scratch/tree"
 mkdir -p "$scratch/sdk/lib/cmake"
 cp -r "$scratch/tree/include" "$scratch/sdk/include"
 cp -r "$scratch/tree/cmake" "$scratch/sdk/lib/cmake/Espalier"
