@@ -21,7 +21,7 @@ int plugins_inspect(const std::string& name, bool json, std::ostream& out);
 int plugins_new(const std::string& kind, const std::string& name, const std::string& folder, std::ostream& out);
 int plugins_schema(const std::string& library, std::ostream& out);   // JSON Schema of a run's TOML
 int plugins_example(const std::string& library, std::ostream& out);  // a starting TOML
-int verify(const CommandLine& line, std::ostream& out);  // 1: a test failed
+int verify(const CommandLine& line, std::ostream& out);              // 1: a test failed
 int doctor(std::ostream& out, bool json);
 
 // Topic: empty (all commands), a command, or "configuration" (docs/configuration.md). Throws Error(kUsage).
