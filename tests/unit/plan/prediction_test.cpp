@@ -44,7 +44,7 @@ TEST_P(Prediction, EqualsWhatTheRunTakesToTheByte) {
 
 TEST(Offload, ShowsByTag) {
   const nlohmann::json here = planned({"--plugin=libzero.so"}),
-                       there = planned({"--plugin=libzero.so", "--strategy.offload=true"});
+                       there = planned({"--plugin=libzero.so", "--strategy.offload=optimizer"});
   const nlohmann::json on_device = here.at("memory_bytes_device").at("optimizer");
   EXPECT_EQ(here.at("memory_bytes_pinned").at("optimizer"), 0);
   EXPECT_EQ(there.at("memory_bytes_device").at("optimizer"), 0);
@@ -61,7 +61,7 @@ INSTANTIATE_TEST_SUITE_P(
              {"--plugin=libddp.so", "--model.freeze=vit.encoder.layer.0.*", "--optimizer.name=sgd"}},
         Case{"ZeroStage1", 3, {"--plugin=libzero.so", "--strategy.stage=1", "--train.clip_norm=1"}},
         Case{"ZeroStage2", 3, {"--plugin=libzero.so", "--strategy.stage=2"}},
-        Case{"ZeroWithOptimizerOnTheHost", 2, {"--plugin=libzero.so", "--strategy.offload=true"}},
+        Case{"ZeroWithOptimizerOnTheHost", 2, {"--plugin=libzero.so", "--strategy.offload=optimizer"}},
         Case{"ZeroStage3InBf16", 2, {"--plugin=libzero.so", "--strategy.stage=3", "--train.precision=bf16"}}),
     [](const auto& info) { return info.param.name; });
 
