@@ -11,6 +11,16 @@ constexpr uint64_t kWideTensors = 8;
 constexpr uint64_t kMlpTensors = 2;  // before and after GELU
 constexpr uint64_t kStatistics = 4;  // mean and deviation of two norms, fp32, per token
 
+// What the backward of a block takes beyond what the block has kept, of which it frees one tensor after another. With
+// many tokens most is taken behind its first product: the gradients of the block, of its inner tensor and of one
+// weight. With few it is the gradients of all weights, near its end, when the inner tensors are gone.
+uint64_t backward_peak(uint64_t hidden, uint64_t inner, uint64_t tokens, uint64_t element) {
+  const uint64_t first = hidden * inner + tokens * (inner + hidden);
+  const uint64_t weights = 4 * hidden * hidden + 2 * hidden * inner;
+  const uint64_t freed = kMlpTensors * tokens * inner;
+  return std::max(first, weights - std::min(weights, freed)) * element;
+}
+
 }  // namespace
 
 ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, uint64_t element, uint32_t first_trainable) {
@@ -36,9 +46,9 @@ ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, uint64_
       sizes.kept.push_back(unit < first_trainable ? 0 : bytes);
     }
   }
-  // Backward holds the gradients of the MLP's inner tensors and of some wide ones, and one unit's weight gradients.
-  const uint64_t weights = (4 * hidden * hidden + 2 * hidden * inner) * element;
-  sizes.workspace = block + kMlpTensors * tokens * inner * element + weights;
+  const uint64_t backward = backward_peak(hidden, inner, tokens, element);
+  // A block that is recomputed lies there again as a whole, but for its input, when its backward begins.
+  sizes.workspace = {backward, block - block_input + backward};
   return sizes;
 }
 

@@ -12,8 +12,8 @@ enum class Recompute : uint32_t { kNone = 0, kBlock = 1 };
 inline constexpr uint32_t kRecomputeLevels = 2;
 
 struct ActivationSizes {
-  std::vector<uint64_t> kept;  // [level][unit] bytes from forward to backward
-  uint64_t workspace = 0;      // bytes beside them while the largest unit runs
+  std::vector<uint64_t> kept;       // [level][unit] bytes from forward to backward
+  std::vector<uint64_t> workspace;  // [level] bytes beside them at the highest moment of a step
 };
 
 // rows: of a micro-batch. element: bytes of the compute dtype. first_trainable: units below it keep nothing.

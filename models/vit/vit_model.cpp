@@ -54,6 +54,7 @@ void ViTModel::build_description() {
 const esp_model_desc& ViTModel::describe() { return *desc_; }
 
 esp_model_need ViTModel::plan(const esp_model_run& run) {
+  require_level(run);
   std::vector<bool> trainable(desc_->n_params);
   for (uint32_t i = 0; i < desc_->n_params; ++i) {
     trainable[i] = run.mode == ESP_MODE_TRAIN && (run.trainable == nullptr || run.trainable[i] != 0);
@@ -64,12 +65,16 @@ esp_model_need ViTModel::plan(const esp_model_run& run) {
   esp_model_need need{};
   need.struct_size = sizeof need;
   need.activation_bytes = planned_.data();
-  need.workspace_bytes = sizes.workspace;
+  need.workspace_bytes = sizes.workspace.at(run.recompute);
   return need;
 }
 
-void ViTModel::prepare(const esp_model_run& run) {
+void ViTModel::require_level(const esp_model_run& run) const {
   if (run.recompute >= desc_->n_recompute) fail(ESP_E_INVALID, "there is no recompute level ", run.recompute);
+}
+
+void ViTModel::prepare(const esp_model_run& run) {
+  require_level(run);
   executor_ =
       std::make_unique<ReferenceExecutor>(*desc_, torch_device(run_.device_kind, run_.device_index),
                                           definition_.config(), definition_.parameters(), definition_.scaling());

@@ -32,6 +32,7 @@ class ViTModel {
   void save(const char* folder, Slice<const float* const> values, esp_dtype dtype);
 
  private:
+  void require_level(const esp_model_run& run) const;
   void build_description();
   void check_inputs(Slice<const esp_tensor* const> inputs) const;
 
