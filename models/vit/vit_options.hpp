@@ -29,14 +29,20 @@ struct ViTOptions {
             .sweepable()
             .affects_state()
             .doc("width and depth by name; auto: the weights', else base on CUDA and tiny on CPU"),
-        option("hidden_size", &O::hidden_size).range(0, 65536).affects_state().doc("width; 0: by size"),
-        option("num_hidden_layers", &O::num_hidden_layers).range(0, 1024).affects_state().doc("blocks; 0: by size"),
+        option("hidden_size", &O::hidden_size).range(0, 65536).sweepable().affects_state().doc("width; 0: by size"),
+        option("num_hidden_layers", &O::num_hidden_layers)
+            .range(0, 1024)
+            .sweepable()
+            .affects_state()
+            .doc("blocks; 0: by size"),
         option("num_attention_heads", &O::num_attention_heads)
             .range(0, 65536)
+            .sweepable()
             .affects_state()
             .doc("heads; 0: by size, with an explicit hidden_size one for each 64"),
         option("intermediate_size", &O::intermediate_size)
             .range(0, 1 << 20)
+            .sweepable()
             .affects_state()
             .doc("width inside the MLP; 0: by size, with an explicit hidden_size four times that"),
         option("image_size", &O::image_size)
@@ -46,6 +52,7 @@ struct ViTOptions {
             .doc("pixels along a side; 0: the weights', else 224. Positions of weights are resized to it"),
         option("patch_size", &O::patch_size)
             .range(0, 1024)
+            .sweepable()
             .affects_state()
             .doc("pixels along a patch's side; 0: the weights', else 16"),
         option("layer_norm_eps", &O::layer_norm_eps)

@@ -83,10 +83,54 @@ TEST_F(BenchCommand, MakesRowsOfCasesAndOfRefusalsAndPrintsThemAgain) {
   EXPECT_EQ(host({"compare", run, run}).exit_code, 0);
 }
 
+// kSweep without its [sweep], and another.
+std::string sweep_over(const std::string& keys) {
+  const std::string all = kSweep;
+  return all.substr(0, all.find("[sweep]")) + "[sweep]\n" + keys;
+}
+
+TEST_F(BenchCommand, MakesTenRowsOfFourLibrariesAndOneThatDoesNotExist) {
+  scratch_.write("all.toml", sweep_over("\"train.batch_size\" = [4, 8]\n\"run.plugin\" = [\"libddp.so\", "
+                                        "\"libddp_fp16.so\", \"libzero.so\", \"libgemini.so\", \"libnone.so\"]\n"));
+  const Outcome first = host({"bench", "all.toml", "--bench.steps=2"});
+  ASSERT_EQ(first.exit_code, 0) << first.describe();
+  const auto rows = rows_in(scratch_.path() / "out" / "all");
+  ASSERT_EQ(rows.size(), 10u);
+  size_t done = 0, refused = 0;
+  for (const nlohmann::json& row : rows) {
+    if (row.at("status") == "refused") {
+      ++refused;
+      EXPECT_TRUE(has(row.at("reason"), "libnone.so")) << row;
+      continue;
+    }
+    ++done;
+    EXPECT_EQ(row.at("status"), "done") << row;
+    EXPECT_GT(row.at("samples_per_second"), 0) << row;
+    EXPECT_GT(row.at("memory_bytes").at("optimizer"), 0) << row;
+  }
+  EXPECT_EQ(done, 8u);
+  EXPECT_EQ(refused, 2u);
+
+  const Outcome second = host({"bench", "all.toml", "--bench.steps=2"});
+  EXPECT_EQ(second.exit_code, 0) << second.describe();
+  EXPECT_FALSE(has(second.err, ": runs")) << second.err;
+  EXPECT_EQ(second.out, first.out);
+}
+
+TEST_F(BenchCommand, SweepsOptionsOfTheModelAndOfOneStrategy) {
+  scratch_.write("options.toml",
+                 sweep_over("\"run.plugin\" = [\"libzero.so\"]\n\"model.patch_size\" = [4, 8]\n"
+                            "\"strategy.offload\" = [\"none\", \"optimizer\"]\n\"train.batch_size\" = [4]\n"));
+  const Outcome outcome = host({"bench", "options.toml", "--bench.steps=2"});
+  ASSERT_EQ(outcome.exit_code, 0) << outcome.describe();
+  const auto rows = rows_in(scratch_.path() / "out" / "options");
+  ASSERT_EQ(rows.size(), 4u);
+  for (const nlohmann::json& row : rows) EXPECT_EQ(row.at("status"), "done") << row;
+}
+
 TEST_F(BenchCommand, CountsWhatRanksSendInAStep) {
-  scratch_.write("ranks.toml", std::string(kSweep).substr(0, std::string(kSweep).find("[sweep]")) +
-                                   "[sweep]\nrun.plugin = [\"libddp.so\"]\n\"run.nproc\" = [1, 2]\n"
-                                   "\"train.batch_size\" = [4]\n");
+  scratch_.write("ranks.toml", sweep_over("run.plugin = [\"libddp.so\"]\n\"run.nproc\" = [1, 2]\n"
+                                          "\"train.batch_size\" = [4]\n"));
   const Outcome outcome = host({"bench", "ranks.toml"});
   ASSERT_EQ(outcome.exit_code, 0) << outcome.describe();
   const auto rows = rows_in(scratch_.path() / "out" / "ranks");
@@ -109,8 +153,8 @@ TEST_F(BenchCommand, RefusesFaultsOfTheFileBeforeAnythingStarts) {
     return outcome.err;
   };
   EXPECT_TRUE(has(message("\"train.lr\" = [1]\n"), "bad.toml:18:1: train.lr is not a key of [train]"));
-  EXPECT_TRUE(has(message("\"model.patch_size\" = [8]\n"),
-                  "bad.toml:18:1: model.patch_size cannot be swept: libvit.so does not declare it sweepable"));
+  EXPECT_TRUE(has(message("\"model.num_labels\" = [3]\n"),
+                  "bad.toml:18:1: model.num_labels cannot be swept: libvit.so does not declare it sweepable"));
   EXPECT_TRUE(has(message("\"train.precision\" = [\"fp31\"]\n"), "bad.toml:18:1"));
 }
 
