@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "bench/warm_up.hpp"
 #include "config/value_text.hpp"
 #include "error.hpp"
 #include "report/json_text.hpp"
+#include "report/result_keys.hpp"
 #include "report/statistics.hpp"
 
 namespace esp::bench {
@@ -75,34 +77,39 @@ void add_quantiles(RunMeasure& run) {
   run.p95 = quantile(run.step_ms, 0.95);
 }
 
-void add_facts(const Json& json, Row& row) {
-  row.plugin = text(json, "plugin");
-  row.model = text(json, "model");
-  row.device = text(json, "device");
-  row.device_name = text(json, "device_name");
-  row.precision = text(json, "precision");
-  row.world_size = integer(json, "world_size");
-  row.batch_size = integer(json, "batch_size");
-  row.global_batch_size = integer(json, "global_batch_size");
-  row.peak_allocated_bytes = larger(row.peak_allocated_bytes, number(json, "peak_allocated_bytes"));
-  row.peak_device_bytes = larger(row.peak_device_bytes, number(json, "peak_device_bytes"));
-  if (const auto tags = json.find("memory_bytes"); tags != json.end() && tags->is_object()) {
-    for (const auto& [tag, bytes] : tags->items()) {
-      if (bytes.is_number()) row.memory_bytes[tag] = std::max(row.memory_bytes[tag], bytes.get<double>());
-    }
+void add_memory(const Json& json, const char* key, std::map<std::string, double>& by_tag) {
+  const auto tags = json.find(key);
+  if (tags == json.end() || !tags->is_object()) return;
+  for (const auto& [tag, bytes] : tags->items()) {
+    if (bytes.is_number()) by_tag[tag] = std::max(by_tag[tag], bytes.get<double>());
   }
-  if (const auto counts = json.find("collectives_per_step"); counts != json.end() && counts->is_object()) {
+}
+
+void add_facts(const Json& json, Row& row) {
+  row.plugin = text(json, keys::kPlugin);
+  row.model = text(json, keys::kModel);
+  row.device = text(json, keys::kDevice);
+  row.device_name = text(json, keys::kDeviceName);
+  row.precision = text(json, keys::kPrecision);
+  row.world_size = integer(json, keys::kWorldSize);
+  row.batch_size = integer(json, keys::kBatchSize);
+  row.global_batch_size = integer(json, keys::kGlobalBatchSize);
+  row.peak_allocated_bytes = larger(row.peak_allocated_bytes, number(json, keys::kPeakAllocatedBytes));
+  row.peak_device_bytes = larger(row.peak_device_bytes, number(json, keys::kPeakDeviceBytes));
+  add_memory(json, keys::kMemoryBytes, row.memory_bytes);
+  add_memory(json, keys::kMemoryBytesPinned, row.memory_bytes_pinned);
+  if (const auto counts = json.find(keys::kCollectivesPerStep); counts != json.end() && counts->is_object()) {
     for (const auto& [name, count] : counts->items()) {
-      if (count.is_object()) row.collectives[name] = {number(count, "calls"), number(count, "bytes")};
+      if (count.is_object()) row.collectives[name] = {number(count, keys::kCalls), number(count, keys::kBytes)};
     }
   }
 }
 
 void add_mfu(const Json& json, const BenchOptions& options, Row& row) {
-  const double flops = number(json, "model_flops_per_sample");
+  const double flops = number(json, keys::kModelFlopsPerSample);
   if (!(flops > 0)) return;
   row.model_flops_per_second = flops * row.samples_per_second();
-  row.mfu = number(json, "mfu");
+  row.mfu = number(json, keys::kMfu);
   if (std::isnan(row.mfu) && options.peak_flops > 0 && row.world_size > 0) {
     row.mfu = row.model_flops_per_second / (options.peak_flops * static_cast<double>(row.world_size));
   }
@@ -122,7 +129,7 @@ Json last_measurement(const std::string& output) {
     if (line.size() > kLongestLine || line.find('{') == std::string::npos) continue;
     Json json = Json::parse(line, nullptr, false);
     if (!json.is_object()) continue;
-    if (number(json, "samples_per_second") > 0 || number(json, "step_ms_median") > 0) found = std::move(json);
+    if (number(json, keys::kSamplesPerSecond) > 0 || number(json, keys::kStepMsMedian) > 0) found = std::move(json);
   }
   return found;
 }
@@ -134,14 +141,14 @@ void add_run(const fs::path& folder, int64_t repeat, const BenchOptions& options
   const Steps steps = read_steps(folder / "metrics.jsonl");
   RunMeasure run;
   run.repeat = repeat;
-  run.samples = number(results, "train_samples");
-  run.train_loss = number(results, "train_loss");
+  run.samples = number(results, keys::kTrainSamples);
+  run.train_loss = number(results, keys::kTrainLoss);
   run.warmup = options.warmup ? std::min(static_cast<size_t>(*options.warmup), steps.ms.size() - 1)
                               : detect_warmup(steps.ms, static_cast<size_t>(options.warmup_allowance()));
   run.step_ms.assign(steps.ms.begin() + static_cast<std::ptrdiff_t>(run.warmup), steps.ms.end());
   add_quantiles(run);
   if (options.protocol == Protocol::kSeed) {  // all samples over wall time, the first step included
-    run.samples_per_second = run.samples / number(results, "train_runtime");
+    run.samples_per_second = run.samples / number(results, keys::kTrainRuntime);
   } else {
     run.samples_per_second = 1e3 * sum_from(steps.samples, run.warmup) / sum_from(steps.ms, run.warmup);
   }
@@ -155,20 +162,20 @@ std::string add_external_run(const std::string& output, int64_t repeat, Row& row
   if (found.is_null()) return "wrote no JSON line with samples_per_second or step_ms_median";
   RunMeasure run;
   run.repeat = repeat;
-  run.median = number(found, "step_ms_median");
-  run.p5 = number(found, "step_ms_p5");
-  run.p95 = number(found, "step_ms_p95");
-  run.train_loss = number(found, "train_loss");
-  run.samples = static_cast<double>(integer(found, "train_samples"));
-  if (const auto steps = found.find("step_ms"); steps != found.end() && steps->is_array()) {
+  run.median = number(found, keys::kStepMsMedian);
+  run.p5 = number(found, keys::kStepMsP5);
+  run.p95 = number(found, keys::kStepMsP95);
+  run.train_loss = number(found, keys::kTrainLoss);
+  run.samples = static_cast<double>(integer(found, keys::kTrainSamples));
+  if (const auto steps = found.find(keys::kStepMs); steps != found.end() && steps->is_array()) {
     for (const Json& step : *steps) {
       if (!step.is_number() || !(step.get<double>() > 0)) return "wrote a step_ms list with something else than times";
       run.step_ms.push_back(step.get<double>());
     }
     add_quantiles(run);
   }
-  run.samples_per_second = number(found, "samples_per_second");
-  const auto samples_a_step = static_cast<double>(integer(found, "global_batch_size"));
+  run.samples_per_second = number(found, keys::kSamplesPerSecond);
+  const auto samples_a_step = static_cast<double>(integer(found, keys::kGlobalBatchSize));
   if (std::isnan(run.samples_per_second) && samples_a_step > 0 && run.median > 0) {
     run.samples_per_second = 1e3 * samples_a_step / run.median;
   }

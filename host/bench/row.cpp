@@ -5,6 +5,7 @@
 
 #include "error.hpp"
 #include "report/json_text.hpp"
+#include "report/result_keys.hpp"
 #include "report/statistics.hpp"
 
 namespace esp::bench {
@@ -27,22 +28,23 @@ double number(const Json& json, const char* key) {
 }
 
 Json to_json(const RunMeasure& run) {
-  return {{"repeat", run.repeat},   {"warmup_steps", run.warmup},   {"step_ms_median", run.median},
-          {"step_ms_p5", run.p5},   {"step_ms_p95", run.p95},       {"samples_per_second", run.samples_per_second},
-          {"samples", run.samples}, {"train_loss", run.train_loss}, {"step_ms", run.step_ms}};
+  return {
+      {"repeat", run.repeat},    {"warmup_steps", run.warmup},       {keys::kStepMsMedian, run.median},
+      {keys::kStepMsP5, run.p5}, {keys::kStepMsP95, run.p95},        {keys::kSamplesPerSecond, run.samples_per_second},
+      {"samples", run.samples},  {keys::kTrainLoss, run.train_loss}, {keys::kStepMs, run.step_ms}};
 }
 
 RunMeasure run_from(const Json& json) {
   RunMeasure run;
   run.repeat = json.at("repeat").get<int64_t>();
   run.warmup = json.at("warmup_steps").get<size_t>();
-  run.median = number(json, "step_ms_median");
-  run.p5 = number(json, "step_ms_p5");
-  run.p95 = number(json, "step_ms_p95");
-  run.samples_per_second = number(json, "samples_per_second");
+  run.median = number(json, keys::kStepMsMedian);
+  run.p5 = number(json, keys::kStepMsP5);
+  run.p95 = number(json, keys::kStepMsP95);
+  run.samples_per_second = number(json, keys::kSamplesPerSecond);
   run.samples = json.at("samples").get<double>();
-  run.train_loss = number(json, "train_loss");
-  run.step_ms = json.at("step_ms").get<std::vector<double>>();
+  run.train_loss = number(json, keys::kTrainLoss);
+  run.step_ms = json.at(keys::kStepMs).get<std::vector<double>>();
   return run;
 }
 
@@ -93,27 +95,29 @@ std::string to_json_line(const Row& row) {
   json["status"] = status_name(row.status);
   json["exit_code"] = row.exit_code;
   json["reason"] = row.reason;
-  json["plugin"] = row.plugin;
-  json["model"] = row.model;
-  json["device"] = row.device;
-  json["device_name"] = row.device_name;
-  json["precision"] = row.precision;
-  json["world_size"] = row.world_size;
-  json["batch_size"] = row.batch_size;
-  json["global_batch_size"] = row.global_batch_size;
-  json["samples_per_second"] = row.samples_per_second();
-  json["step_ms_median"] = row.median();
-  json["step_ms_p5"] = row.p5();
-  json["step_ms_p95"] = row.p95();
-  json["model_flops_per_second"] = row.model_flops_per_second;
-  json["mfu"] = row.mfu;
-  json["peak_allocated_bytes"] = row.peak_allocated_bytes;
-  json["peak_device_bytes"] = row.peak_device_bytes;
-  json["memory_bytes"] = Json::object();
-  for (const auto& [tag, bytes] : row.memory_bytes) json["memory_bytes"][tag] = bytes;
-  json["collectives_per_step"] = Json::object();
+  json[keys::kPlugin] = row.plugin;
+  json[keys::kModel] = row.model;
+  json[keys::kDevice] = row.device;
+  json[keys::kDeviceName] = row.device_name;
+  json[keys::kPrecision] = row.precision;
+  json[keys::kWorldSize] = row.world_size;
+  json[keys::kBatchSize] = row.batch_size;
+  json[keys::kGlobalBatchSize] = row.global_batch_size;
+  json[keys::kSamplesPerSecond] = row.samples_per_second();
+  json[keys::kStepMsMedian] = row.median();
+  json[keys::kStepMsP5] = row.p5();
+  json[keys::kStepMsP95] = row.p95();
+  json[keys::kModelFlopsPerSecond] = row.model_flops_per_second;
+  json[keys::kMfu] = row.mfu;
+  json[keys::kPeakAllocatedBytes] = row.peak_allocated_bytes;
+  json[keys::kPeakDeviceBytes] = row.peak_device_bytes;
+  json[keys::kMemoryBytes] = Json::object();
+  for (const auto& [tag, bytes] : row.memory_bytes) json[keys::kMemoryBytes][tag] = bytes;
+  json[keys::kMemoryBytesPinned] = Json::object();
+  for (const auto& [tag, bytes] : row.memory_bytes_pinned) json[keys::kMemoryBytesPinned][tag] = bytes;
+  json[keys::kCollectivesPerStep] = Json::object();
   for (const auto& [name, count] : row.collectives) {
-    json["collectives_per_step"][name] = {{"calls", count.calls}, {"bytes", count.bytes}};
+    json[keys::kCollectivesPerStep][name] = {{keys::kCalls, count.calls}, {keys::kBytes, count.bytes}};
   }
   json["runs"] = Json::array();
   for (const RunMeasure& run : row.runs) json["runs"].push_back(to_json(run));
@@ -132,21 +136,24 @@ Row row_from_json(const std::string& line, const std::string& place) try {
   row.status = status_of(json.at("status").get<std::string>());
   row.exit_code = json.at("exit_code").get<int>();
   row.reason = json.at("reason").get<std::string>();
-  row.plugin = json.at("plugin").get<std::string>();
-  row.model = json.at("model").get<std::string>();
-  row.device = json.at("device").get<std::string>();
-  row.device_name = json.at("device_name").get<std::string>();
-  row.precision = json.at("precision").get<std::string>();
-  row.world_size = json.at("world_size").get<int64_t>();
-  row.batch_size = json.at("batch_size").get<int64_t>();
-  row.global_batch_size = json.at("global_batch_size").get<int64_t>();
-  row.model_flops_per_second = json.at("model_flops_per_second").get<double>();
-  row.mfu = number(json, "mfu");
-  row.peak_allocated_bytes = number(json, "peak_allocated_bytes");
-  row.peak_device_bytes = number(json, "peak_device_bytes");
-  for (const auto& [tag, bytes] : json.at("memory_bytes").items()) row.memory_bytes[tag] = bytes.get<double>();
-  for (const auto& [name, count] : json.at("collectives_per_step").items()) {
-    row.collectives[name] = {count.at("calls").get<double>(), count.at("bytes").get<double>()};
+  row.plugin = json.at(keys::kPlugin).get<std::string>();
+  row.model = json.at(keys::kModel).get<std::string>();
+  row.device = json.at(keys::kDevice).get<std::string>();
+  row.device_name = json.at(keys::kDeviceName).get<std::string>();
+  row.precision = json.at(keys::kPrecision).get<std::string>();
+  row.world_size = json.at(keys::kWorldSize).get<int64_t>();
+  row.batch_size = json.at(keys::kBatchSize).get<int64_t>();
+  row.global_batch_size = json.at(keys::kGlobalBatchSize).get<int64_t>();
+  row.model_flops_per_second = json.at(keys::kModelFlopsPerSecond).get<double>();
+  row.mfu = number(json, keys::kMfu);
+  row.peak_allocated_bytes = number(json, keys::kPeakAllocatedBytes);
+  row.peak_device_bytes = number(json, keys::kPeakDeviceBytes);
+  for (const auto& [tag, bytes] : json.at(keys::kMemoryBytes).items()) row.memory_bytes[tag] = bytes.get<double>();
+  for (const auto& [tag, bytes] : json.at(keys::kMemoryBytesPinned).items()) {
+    row.memory_bytes_pinned[tag] = bytes.get<double>();
+  }
+  for (const auto& [name, count] : json.at(keys::kCollectivesPerStep).items()) {
+    row.collectives[name] = {count.at(keys::kCalls).get<double>(), count.at(keys::kBytes).get<double>()};
   }
   for (const Json& run : json.at("runs")) row.runs.push_back(run_from(run));
   return row;

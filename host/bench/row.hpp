@@ -48,7 +48,7 @@ struct Row {
   double model_flops_per_second = 0;
   double mfu = kUnknown;
   double peak_allocated_bytes = kUnknown, peak_device_bytes = kUnknown;  // of the rank with most; worst run
-  std::map<std::string, double> memory_bytes;                            // by tag
+  std::map<std::string, double> memory_bytes, memory_bytes_pinned;       // by tag; in both places, in host memory
   std::map<std::string, Collective> collectives;
 
   bool done() const { return status == RowStatus::kDone; }

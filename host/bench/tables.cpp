@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
 #include <set>
 
 #include "config/value_text.hpp"
 #include "report/number_text.hpp"
+#include "report/result_keys.hpp"
 #include "report/table.hpp"
 
 namespace esp::bench {
@@ -37,10 +39,18 @@ std::string range(const Row& row) {
   return number(row.p5(), 2) + " - " + number(row.p95(), 2);
 }
 
-std::set<std::string> memory_tags(const SweepResult& result) {
+// In both places, and of that in host memory.
+struct MemoryColumn {
+  std::map<std::string, double> Row::*bytes;
+  const char *title, *csv_name;  // follow the tag
+};
+constexpr MemoryColumn kMemoryColumns[] = {{&Row::memory_bytes, "", "_bytes"},
+                                           {&Row::memory_bytes_pinned, ", pinned", "_pinned_bytes"}};
+
+std::set<std::string> memory_tags(const SweepResult& result, const MemoryColumn& column) {
   std::set<std::string> tags;
   for (const Row& row : result.rows) {
-    for (const auto& [tag, amount] : row.memory_bytes) {
+    for (const auto& [tag, amount] : row.*column.bytes) {
       if (amount > 0) tags.insert(tag);
     }
   }
@@ -139,10 +149,13 @@ Cells table_cells(const SweepResult& result) {
       "MFU", [](const Row& row) { return std::isfinite(row.mfu) ? fixed(100 * row.mfu, 1) + " %" : kUnknownText; });
   filler.add_measured("peak allocated", [](const Row& row) { return bytes(row.peak_allocated_bytes); });
   filler.add_measured("peak of device", [](const Row& row) { return bytes(row.peak_device_bytes); });
-  for (const std::string& tag : memory_tags(result)) {
-    filler.add_measured(tag, [&](const Row& row) {
-      return row.memory_bytes.contains(tag) ? bytes(row.memory_bytes.at(tag)) : kUnknownText;
-    });
+  for (const MemoryColumn& column : kMemoryColumns) {
+    for (const std::string& tag : memory_tags(result, column)) {
+      filler.add_measured(tag + column.title, [&](const Row& row) {
+        const auto& by_tag = row.*column.bytes;
+        return by_tag.contains(tag) ? bytes(by_tag.at(tag)) : kUnknownText;
+      });
+    }
   }
   for (const std::string& name : collective_names(result)) {
     filler.add_measured(name + " a step", [&](const Row& row) {
@@ -198,27 +211,30 @@ std::string table_csv(const SweepResult& result) {
   for (const std::string& key : result.keys) {
     filler.add(key, [&](const Row& row) { return swept_value(row, key); });
   }
-  filler.add("plugin", [](const Row& row) { return row.plugin; });
-  filler.add("model", [](const Row& row) { return row.model; });
-  filler.add("device", [](const Row& row) { return row.device; });
-  filler.add("precision", [](const Row& row) { return row.precision; });
-  filler.add("world_size", [](const Row& row) { return std::to_string(row.world_size); });
-  filler.add("global_batch_size", [](const Row& row) { return std::to_string(row.global_batch_size); });
+  filler.add(keys::kPlugin, [](const Row& row) { return row.plugin; });
+  filler.add(keys::kModel, [](const Row& row) { return row.model; });
+  filler.add(keys::kDevice, [](const Row& row) { return row.device; });
+  filler.add(keys::kPrecision, [](const Row& row) { return row.precision; });
+  filler.add(keys::kWorldSize, [](const Row& row) { return std::to_string(row.world_size); });
+  filler.add(keys::kGlobalBatchSize, [](const Row& row) { return std::to_string(row.global_batch_size); });
   filler.add("status", [](const Row& row) { return std::string(status_name(row.status)); });
   filler.add("exit_code", [](const Row& row) { return std::to_string(row.exit_code); });
   filler.add("reason", [](const Row& row) { return row.reason; });
   filler.add("runs", [](const Row& row) { return std::to_string(row.runs.size()); });
-  filler.add_measured("samples_per_second", [](const Row& row) { return exact(row.samples_per_second()); });
-  filler.add_measured("step_ms_median", [](const Row& row) { return exact(row.median()); });
-  filler.add_measured("step_ms_p5", [](const Row& row) { return exact(row.p5()); });
-  filler.add_measured("step_ms_p95", [](const Row& row) { return exact(row.p95()); });
-  filler.add_measured("mfu", [](const Row& row) { return exact(row.mfu); });
-  filler.add_measured("peak_allocated_bytes", [](const Row& row) { return exact(row.peak_allocated_bytes); });
-  filler.add_measured("peak_device_bytes", [](const Row& row) { return exact(row.peak_device_bytes); });
-  for (const std::string& tag : memory_tags(result)) {
-    filler.add_measured(tag + "_bytes", [&](const Row& row) {
-      return row.memory_bytes.contains(tag) ? exact(row.memory_bytes.at(tag)) : "";
-    });
+  filler.add_measured(keys::kSamplesPerSecond, [](const Row& row) { return exact(row.samples_per_second()); });
+  filler.add_measured(keys::kStepMsMedian, [](const Row& row) { return exact(row.median()); });
+  filler.add_measured(keys::kStepMsP5, [](const Row& row) { return exact(row.p5()); });
+  filler.add_measured(keys::kStepMsP95, [](const Row& row) { return exact(row.p95()); });
+  filler.add_measured(keys::kMfu, [](const Row& row) { return exact(row.mfu); });
+  filler.add_measured(keys::kPeakAllocatedBytes, [](const Row& row) { return exact(row.peak_allocated_bytes); });
+  filler.add_measured(keys::kPeakDeviceBytes, [](const Row& row) { return exact(row.peak_device_bytes); });
+  for (const MemoryColumn& column : kMemoryColumns) {
+    for (const std::string& tag : memory_tags(result, column)) {
+      filler.add_measured(tag + column.csv_name, [&](const Row& row) {
+        const auto& by_tag = row.*column.bytes;
+        return by_tag.contains(tag) ? exact(by_tag.at(tag)) : "";
+      });
+    }
   }
   for (const std::string& name : collective_names(result)) {
     filler.add_measured(name + "_bytes_per_step", [&](const Row& row) {

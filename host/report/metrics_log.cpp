@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "report/json_text.hpp"
+#include "report/result_keys.hpp"
 
 namespace esp {
 
@@ -14,8 +15,8 @@ std::string step_line(const runtime::StepReport& report) {
   const nlohmann::ordered_json line = {
       {"step", report.step},           {"epoch", report.epoch},
       {"loss", report.loss},           {"lr", report.lr},
-      {"grad_norm", report.grad_norm}, {"samples_per_second", samples_per_second(report)},
-      {"step_ms", report.step_ms},     {"data_wait_ms", report.data_wait_ms},
+      {"grad_norm", report.grad_norm}, {keys::kSamplesPerSecond, samples_per_second(report)},
+      {keys::kStepMs, report.step_ms}, {"data_wait_ms", report.data_wait_ms},
       {"samples", report.samples},     {"loss_scale", report.loss_scale},
       {"skipped", report.skipped},
   };

@@ -4,6 +4,7 @@
 
 #include "report/json_text.hpp"
 #include "report/number_text.hpp"
+#include "report/result_keys.hpp"
 #include "report/table.hpp"
 
 namespace esp {
@@ -45,11 +46,11 @@ Json memory_json(const runtime::TagBytes& by_tag) {
 }
 
 void add_memory(Json& json, const runtime::MemoryReport& memory) {
-  json["peak_allocated_bytes"] = memory.peak_allocated_bytes;
-  json["peak_device_bytes"] = memory.peak_device_bytes;
-  json["memory_bytes"] = memory_json(memory.by_tag.both);
-  json["memory_bytes_device"] = memory_json(memory.by_tag.device);
-  json["memory_bytes_pinned"] = memory_json(memory.by_tag.pinned);
+  json[keys::kPeakAllocatedBytes] = memory.peak_allocated_bytes;
+  json[keys::kPeakDeviceBytes] = memory.peak_device_bytes;
+  json[keys::kMemoryBytes] = memory_json(memory.by_tag.both);
+  json[keys::kMemoryBytesDevice] = memory_json(memory.by_tag.device);
+  json[keys::kMemoryBytesPinned] = memory_json(memory.by_tag.pinned);
   const auto& predicted = memory.predicted_by_tag;
   json["memory_bytes_predicted"] = or_null(predicted, [](const auto& tags) { return memory_json(tags.both); });
   json["memory_bytes_device_predicted"] = or_null(predicted, [](const auto& tags) { return memory_json(tags.device); });
@@ -60,11 +61,12 @@ void add_memory(Json& json, const runtime::MemoryReport& memory) {
 void add_collectives(Json& json, const runtime::FinishReport& finish) {
   const auto per_step = [&](const runtime::CollectiveReport& all) -> Json {
     const auto steps = static_cast<double>(std::max<int64_t>(finish.steps, 1));
-    return {{"calls", static_cast<double>(all.calls) / steps}, {"bytes", static_cast<double>(all.bytes) / steps}};
+    return {{keys::kCalls, static_cast<double>(all.calls) / steps},
+            {keys::kBytes, static_cast<double>(all.bytes) / steps}};
   };
-  json["collectives_per_step"] = {{"all_reduce", per_step(finish.all_reduce)},
-                                  {"reduce_scatter", per_step(finish.reduce_scatter)},
-                                  {"all_gather", per_step(finish.all_gather)}};
+  json[keys::kCollectivesPerStep] = {{"all_reduce", per_step(finish.all_reduce)},
+                                     {"reduce_scatter", per_step(finish.reduce_scatter)},
+                                     {"all_gather", per_step(finish.all_gather)}};
 }
 
 std::string batch_text(const runtime::StartReport& start) {
@@ -119,37 +121,37 @@ std::string results_json(const RunSummary& summary) {
   const auto& [options, start, finish, times, epoch] = summary;
   const double rate = summary.train_samples_per_second();
   Json json;
-  json["plugin"] = options.plugin;
+  json[keys::kPlugin] = options.plugin;
   json["model_module"] = options.model_module;
-  json["model"] = start.model_name;
+  json[keys::kModel] = start.model_name;
   json["data"] = start.data_name;
-  json["device"] = options.device;
-  json["device_name"] = start.device_name;
-  json["precision"] = start.precision;
-  json["world_size"] = start.world;
-  json["batch_size"] = start.batch.micro_batch;
+  json[keys::kDevice] = options.device;
+  json[keys::kDeviceName] = start.device_name;
+  json[keys::kPrecision] = start.precision;
+  json[keys::kWorldSize] = start.world;
+  json[keys::kBatchSize] = start.batch.micro_batch;
   json["accumulation_steps"] = start.batch.accumulation;
-  json["global_batch_size"] = start.batch.global_batch;
+  json[keys::kGlobalBatchSize] = start.batch.global_batch;
   json["num_parameters"] = start.n_params;
   json["num_trainable_parameters"] = start.n_trainable;
   json["epoch"] = epoch;
   json["steps"] = finish.steps;
   json["skipped_steps"] = finish.skipped_steps;
-  json["train_samples"] = finish.trained_samples;
-  json["train_loss"] = finish.steps > 0 ? Json(finish.train_loss) : Json(nullptr);
-  json["train_runtime"] = finish.train_seconds;
+  json[keys::kTrainSamples] = finish.trained_samples;
+  json[keys::kTrainLoss] = finish.steps > 0 ? Json(finish.train_loss) : Json(nullptr);
+  json[keys::kTrainRuntime] = finish.train_seconds;
   json["train_samples_per_second"] = rate;
   json["train_steps_per_second"] = per_second(static_cast<double>(finish.steps), finish.train_seconds);
-  json["step_ms_median"] = or_null(times, [](const auto& t) { return t.median; });
-  json["step_ms_p5"] = or_null(times, [](const auto& t) { return t.p5; });
-  json["step_ms_p95"] = or_null(times, [](const auto& t) { return t.p95; });
+  json[keys::kStepMsMedian] = or_null(times, [](const auto& t) { return t.median; });
+  json[keys::kStepMsP5] = or_null(times, [](const auto& t) { return t.p5; });
+  json[keys::kStepMsP95] = or_null(times, [](const auto& t) { return t.p95; });
   json["warmup_steps_left_out"] = or_null(times, [](const auto& t) { return t.warmup; });
   add_evaluation(json, summary);
   add_memory(json, finish.memory);
   add_collectives(json, finish);
-  json["model_flops_per_sample"] = finish.model_flops_per_sample;
-  json["model_flops_per_second"] = finish.model_flops_per_sample * rate;
-  json["mfu"] = nullptr;  // no figure for the peak of a CPU would be honest
+  json[keys::kModelFlopsPerSample] = finish.model_flops_per_sample;
+  json[keys::kModelFlopsPerSecond] = finish.model_flops_per_sample * rate;
+  json[keys::kMfu] = nullptr;  // no figure for the peak of a CPU would be honest
   json["model_folder"] = finish.model_folder.empty() ? Json(nullptr) : Json(finish.model_folder);
   return json_text(json, 2) + "\n";
 }

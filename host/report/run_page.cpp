@@ -9,6 +9,7 @@
 #include "report/json_text.hpp"
 #include "report/number_text.hpp"
 #include "report/plot.hpp"
+#include "report/result_keys.hpp"
 
 namespace esp {
 namespace {
@@ -42,7 +43,7 @@ Curves read_curves(const fs::path& path) {
     curves.loss.push_back({step, number(json, "loss"), ""});
     curves.lr.push_back({step, number(json, "lr"), ""});
     curves.grad_norm.push_back({step, number(json, "grad_norm"), ""});
-    curves.step_ms.push_back({step, number(json, "step_ms"), ""});
+    curves.step_ms.push_back({step, number(json, keys::kStepMs), ""});
   }
   return curves;
 }
@@ -66,11 +67,11 @@ std::vector<Bar> memory_bars(const Json& results) {
     for (const auto& [tag, bytes] : tags->items()) add(tag + place, bytes);
     return true;
   };
-  if (!add_tags("memory_bytes_device", "")) add_tags("memory_bytes", "");  // a run of an older host
-  add_tags("memory_bytes_pinned", ", pinned");
-  add("all allocated", results.value("peak_allocated_bytes", Json()));
-  const bool cpu = results.value("device", Json()) == "cpu";
-  add(cpu ? "resident set" : "device", results.value("peak_device_bytes", Json()));
+  if (!add_tags(keys::kMemoryBytesDevice, "")) add_tags(keys::kMemoryBytes, "");  // a run of an older host
+  add_tags(keys::kMemoryBytesPinned, ", pinned");
+  add("all allocated", results.value(keys::kPeakAllocatedBytes, Json()));
+  const bool cpu = results.value(keys::kDevice, Json()) == "cpu";
+  add(cpu ? "resident set" : "device", results.value(keys::kPeakDeviceBytes, Json()));
   return bars;
 }
 
@@ -112,7 +113,7 @@ void write_run_page(const fs::path& folder) {
            "the resident set.",
            "null or n/a: not measured, or not known."});
   const std::string title =
-      value_text(results.value("model", Json())) + " with " + value_text(results.value("plugin", Json()));
+      value_text(results.value(keys::kModel, Json())) + " with " + value_text(results.value(keys::kPlugin, Json()));
   write_whole_file(folder / "report.html", html_page(title, body));
 }
 

@@ -20,7 +20,7 @@ void write_run(const Scratch& scratch) {
       "results.json",
       R"({"plugin": "libddp.so", "train_samples": 64, "train_runtime": 0.5, "train_loss": 0.75, "world_size": 2,
                 "batch_size": 4, "global_batch_size": 8, "mfu": null, "model_flops_per_sample": 1e6,
-                "peak_allocated_bytes": 1000, "peak_device_bytes": 2000, "memory_bytes": {"parameters": 300}})");
+                "peak_allocated_bytes": 1000, "peak_device_bytes": 2000, "memory_bytes": {"parameters": 300}, "memory_bytes_pinned": {"parameters": 100}})");
   std::string steps = step(100);
   for (int i = 0; i < 7; ++i) steps += step(10 + i % 2);
   scratch.write("metrics.jsonl", steps + "{\"event\": \"eval\", \"step\": 8}\n");
@@ -37,6 +37,7 @@ TEST(AddRun, LeavesOutWarmUpInTheHonestProtocol) {
   EXPECT_NEAR(row.samples_per_second(), 1000 * 56 / 73.0, 1e-6);
   EXPECT_DOUBLE_EQ(row.peak_allocated_bytes, 1000);
   EXPECT_DOUBLE_EQ(row.memory_bytes.at("parameters"), 300);
+  EXPECT_DOUBLE_EQ(row.memory_bytes_pinned.at("parameters"), 100);
   EXPECT_TRUE(std::isnan(row.mfu));
 }
 

@@ -89,6 +89,7 @@ TEST(Tables, QuoteWhatCsvWouldSplit) {
   const std::string csv = table_csv(hostile_result());
   EXPECT_NE(csv.find("\"<script>alert(1)</script> & \"\"x\"\", | \xff\",libddp.so"), std::string::npos);
   EXPECT_EQ(std::count(csv.begin(), csv.end(), '\n'), 5);
+  EXPECT_NE(csv.find(",parameters_bytes,optimizer_pinned_bytes"), std::string::npos) << csv;
 }
 
 TEST(Tables, EscapeBarsInMarkdown) {

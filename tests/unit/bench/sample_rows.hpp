@@ -33,6 +33,7 @@ inline Row row_of(const std::string& plugin, double ms, double bytes, int64_t ru
   row.device = "cpu";
   row.peak_allocated_bytes = bytes;
   row.memory_bytes = {{"parameters", bytes / 4}, {"other", 0}};
+  row.memory_bytes_pinned = {{"optimizer", bytes / 8}, {"other", 0}};
   for (int64_t repeat = 1; repeat <= runs; ++repeat) {
     row.runs.push_back(run_of(repeat, ms * (1 + 0.0005 * static_cast<double>(repeat))));
   }
