@@ -1,4 +1,4 @@
-// LibTorch's threads for element-wise work, without its headers.
+// Threads for element-wise work.
 #pragma once
 
 #include <cstdint>
@@ -6,11 +6,11 @@
 
 namespace esp::runtime {
 
-// Of the process: LibTorch's intra-op threads.
+// LibTorch's intra-op threads, of the process. parallel_for has threads of its own.
 void set_parallel_threads(int32_t threads);
 
-// Calls body(lo, hi) for disjoint parts that cover [0, n); at most one call on this thread alone when n <= grain or
-// threads is 1. body must give the same result however the range is cut.
+// Calls body(lo, hi) for disjoint parts of about `grain` that cover [0, n), on at most `threads` threads; one call, on
+// this thread, when n <= grain or threads is 1. body must give the same result however the range is cut.
 void parallel_for(int32_t threads, uint64_t n, uint64_t grain, const std::function<void(uint64_t, uint64_t)>& body);
 
 }  // namespace esp::runtime
