@@ -6,6 +6,10 @@
 #include <bit>
 #include <cmath>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 // One copy per instruction set, picked at load time. Sanitizers do not stand the resolvers, which run before them.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_THREAD__) && \
     !defined(__SANITIZE_ADDRESS__)
@@ -85,22 +89,67 @@ template <class T>
   }
 }
 
+// The first elements, as many as whole vectors take; returns their number. Bits are those of c10.
+#if defined(__x86_64__)
+constexpr uint64_t kHalfVector = 8;
+
+// CPUs with AVX2 have these conversions, too.
+bool converts_halves() {
+  static const bool can = __builtin_cpu_supports("avx2");
+  return can;
+}
+
+__attribute__((target("avx2,f16c"))) uint64_t vector_half_to_float(uint64_t n, const uint16_t* from, float* to) {
+  if (!converts_halves()) return 0;
+  uint64_t i = 0;
+  for (; i + kHalfVector <= n; i += kHalfVector) {
+    const __m128i halves = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+    _mm256_storeu_ps(to + i, _mm256_cvtph_ps(halves));
+  }
+  return i;
+}
+
+__attribute__((target("avx2,f16c"))) uint64_t vector_float_to_half(uint64_t n, const float* from, uint16_t* to) {
+  if (!converts_halves()) return 0;
+  uint64_t i = 0;
+  for (; i + kHalfVector <= n; i += kHalfVector) {
+    const __m256 values = _mm256_loadu_ps(from + i);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i),
+                     _mm256_cvtps_ph(values, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    if (_mm256_movemask_ps(_mm256_cmp_ps(values, values, _CMP_UNORD_Q)) == 0) continue;
+    for (uint64_t j = i; j < i + kHalfVector; ++j) to[j] = c10::Half(from[j]).x;  // the instruction keeps NaNs' payload
+  }
+  return i;
+}
+#else
+uint64_t vector_half_to_float(uint64_t, const uint16_t*, float*) { return 0; }
+uint64_t vector_float_to_half(uint64_t, const float*, uint16_t*) { return 0; }
+#endif
+
 }  // namespace
 
 void half_to_float(uint64_t n, const uint16_t* from, float* to) {
-  for (uint64_t i = 0; i < n; ++i) to[i] = c10::Half(from[i], c10::Half::from_bits());
+  uint64_t i = vector_half_to_float(n, from, to);
+  for (; i < n; ++i) to[i] = c10::Half(from[i], c10::Half::from_bits());
 }
 
 void float_to_half(uint64_t n, const float* from, uint16_t* to) {
-  for (uint64_t i = 0; i < n; ++i) to[i] = c10::Half(from[i]).x;
+  uint64_t i = vector_float_to_half(n, from, to);
+  for (; i < n; ++i) to[i] = c10::Half(from[i]).x;
 }
 
 ESPALIER_CLONES void bfloat_to_float(uint64_t n, const uint16_t* __restrict from, float* __restrict to) {
   for (uint64_t i = 0; i < n; ++i) to[i] = std::bit_cast<float>(static_cast<uint32_t>(from[i]) << 16);
 }
 
-void float_to_bfloat(uint64_t n, const float* from, uint16_t* to) {
-  for (uint64_t i = 0; i < n; ++i) to[i] = c10::BFloat16(from[i]).x;
+// To nearest, ties to even; every NaN becomes the same one, as with c10. In integers, so that it vectorises.
+ESPALIER_CLONES void float_to_bfloat(uint64_t n, const float* __restrict from, uint16_t* __restrict to) {
+  for (uint64_t i = 0; i < n; ++i) {
+    const auto bits = std::bit_cast<uint32_t>(from[i]);
+    const uint32_t rounded = (bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16;
+    const bool is_nan = static_cast<int32_t>(bits & 0x7fffffffu) > 0x7f800000;
+    to[i] = static_cast<uint16_t>(is_nan ? 0x7fc0u : rounded);
+  }
 }
 
 ESPALIER_CLONES void float_to_double(uint64_t n, const float* __restrict from, double* __restrict to) {

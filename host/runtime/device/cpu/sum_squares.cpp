@@ -27,7 +27,7 @@ double chunk_sum(const void* x, esp_dtype dtype, uint64_t lo, uint64_t hi) {
 double sum_squares(int32_t threads, const void* x, uint64_t n, esp_dtype dtype) {
   const uint64_t n_chunks = (n + kChunk - 1) / kChunk;
   std::vector<double> sums(n_chunks);
-  parallel_for(threads, n_chunks, 4, [&](uint64_t from, uint64_t to) {
+  parallel_for(threads, n_chunks, 1, [&](uint64_t from, uint64_t to) {
     for (uint64_t chunk = from; chunk < to; ++chunk) {
       const uint64_t lo = chunk * kChunk;
       const uint64_t hi = std::min(n, lo + kChunk);
