@@ -64,7 +64,8 @@ void CudaKernels::axpby(Stream& stream, uint64_t n, float a, const float* pa, co
 void CudaKernels::sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, float* add_to) {
   if (n == 0) return;
   if (!on_gpu(stream)) return cpu_.sum_sq(stream, x, n, x_t, add_to);
-  gpu::add_squares(raw(stream), scratch_, stream.index(), x, n, x_t, add_to);
+  const NormPiece piece{x, n, x_t};
+  gpu::add_squares(raw(stream), scratch_, stream.index(), &piece, 1, add_to);
 }
 
 void CudaKernels::scalars(Stream& stream, std::span<const esp_sop> ops, std::span<float* const> regs) {
@@ -88,10 +89,9 @@ void CudaKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateR
   });
 }
 
-void CudaKernels::add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) {
-  if (n == 0) return;
-  if (!on_gpu(stream)) return cpu_.add_sum_sq(stream, x, n, x_t, &mirror_->partial[stream.index()]);
-  gpu::add_squares(raw(stream), scratch_, stream.index(), x, n, x_t, add_to);
+void CudaKernels::add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) {
+  if (!on_gpu(stream)) return cpu_.add_sum_sq(stream, pieces, &mirror_->partial[stream.index()]);
+  gpu::add_squares(raw(stream), scratch_, stream.index(), pieces.data(), static_cast<uint32_t>(pieces.size()), add_to);
 }
 
 void CudaKernels::sum_partials(Stream& stream, UpdateBlock* block) {

@@ -29,7 +29,7 @@ class CudaKernels final : public Kernels {
   void scalars(Stream& stream, std::span<const esp_sop> ops, std::span<float* const> regs) override;
 
   void begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, const UpdateInputs& inputs) override;
-  void add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) override;
+  void add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) override;
   void sum_partials(Stream& stream, UpdateBlock* block) override;
   void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) override;
   void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,

@@ -6,6 +6,7 @@
 #include "runtime/cuda/cuda_api.hpp"
 #include "runtime/cuda/cuda_check.hpp"
 #include "runtime/cuda/cuda_device.hpp"
+#include "runtime/cuda/nccl_communicator.hpp"
 
 namespace esp::runtime {
 namespace {
@@ -40,7 +41,7 @@ class Cuda final : public CudaApi {
   }
 
   std::unique_ptr<Communicator> make_nccl(Device& device, ControlGroup& control, double timeout_s) override {
-    throw Error(ExitCode::kInternal, "NCCL");
+    return nccl_communicator(static_cast<CudaDevice&>(device), control, timeout_s);
   }
 };
 

@@ -10,6 +10,7 @@ namespace esp::runtime::gpu {
 namespace {
 
 constexpr uint32_t kMaxParts = 512;  // blocks of one sum
+constexpr uint32_t kMaxPieces = 160;  // of one launch
 constexpr uint32_t kMaxOps = 32, kMaxRegs = 250;
 
 template <class A, class B>
@@ -68,16 +69,55 @@ __device__ double sum_of_block(double mine) {
   return sum;
 }
 
-// Blocks leave their sums; the last one to finish adds them in their order.
-template <class T, class Sum>
-__global__ void add_squares_kernel(const T* x, uint64_t n, double* parts, uint32_t* finished, Sum* add_to) {
-  double mine = 0;
-  for (uint64_t tile = blockIdx.x; tile * kTile < n; tile += gridDim.x) {
-    Wide<T, T> values[kVector];
-    load4(x, tile * kTile + threadIdx.x * kVector, n, values);
+struct Piece {
+  const void* x;
+  uint64_t n;
+  esp_dtype dtype;
+  uint32_t first_tile;  // of the launch
+};
+
+struct Pieces {
+  uint32_t n, n_tiles;
+  Piece list[kMaxPieces];
+};
+static_assert(sizeof(Pieces) <= 4000, "arguments of a kernel");
+
+template <class T>
+__device__ double squares_of(const void* x, uint64_t first, uint64_t n) {
+  Wide<T, T> values[kVector];
+  load4(static_cast<const T*>(x), first, n, values);
+  double sum = 0;
 #pragma unroll
-    for (uint32_t i = 0; i < kVector; ++i) mine += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  for (uint32_t i = 0; i < kVector; ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+  return sum;
+}
+
+__device__ double squares_of_tile(const Pieces& pieces, uint32_t tile) {
+  uint32_t low = 0, high = pieces.n;
+  while (high - low > 1) {
+    const uint32_t middle = (low + high) / 2;
+    (pieces.list[middle].first_tile <= tile ? low : high) = middle;
   }
+  const Piece& piece = pieces.list[low];
+  const uint64_t first = static_cast<uint64_t>(tile - piece.first_tile) * kTile + threadIdx.x * kVector;
+  switch (piece.dtype) {
+    case ESP_F32:
+      return squares_of<float>(piece.x, first, piece.n);
+    case ESP_F16:
+      return squares_of<__half>(piece.x, first, piece.n);
+    case ESP_BF16:
+      return squares_of<__nv_bfloat16>(piece.x, first, piece.n);
+    default:
+      return squares_of<double>(piece.x, first, piece.n);
+  }
+}
+
+// Blocks leave their sums; the last one to finish adds them in their order.
+template <class Sum>
+__global__ void add_squares_kernel(const __grid_constant__ Pieces pieces, double* parts, uint32_t* finished,
+                                   Sum* add_to) {
+  double mine = 0;
+  for (uint32_t tile = blockIdx.x; tile < pieces.n_tiles; tile += gridDim.x) mine += squares_of_tile(pieces, tile);
   const double sum = sum_of_block(mine);
   __shared__ bool last;
   if (threadIdx.x == 0) {
@@ -97,16 +137,20 @@ __global__ void add_squares_kernel(const T* x, uint64_t n, double* parts, uint32
 }
 
 template <class Sum>
-void launch_squares(cudaStream_t stream, SquareScratch scratch, uint32_t place, const void* x, uint64_t n, esp_dtype x_t,
+void launch_squares(cudaStream_t stream, SquareScratch scratch, uint32_t place, const NormPiece* list, uint32_t n,
                     Sum* add_to) {
-  const uint32_t blocks = std::min(tiles(n), kMaxParts);
-  with_type(x_t, [&](auto* type) {
-    using T = std::remove_pointer_t<decltype(type)>;
-    add_squares_kernel<T, Sum><<<blocks, kThreads, 0, stream>>>(static_cast<const T*>(x), n,
-                                                                scratch.parts + uint64_t{place} * kMaxParts,
-                                                                scratch.finished + place, add_to);
-  });
-  check_launch("sum of squares");
+  for (uint32_t begin = 0; begin < n; begin += kMaxPieces) {
+    Pieces pieces{};
+    for (uint32_t i = begin; i < std::min(n, begin + kMaxPieces); ++i) {
+      if (list[i].n == 0) continue;
+      pieces.list[pieces.n++] = {list[i].grad, list[i].n, list[i].dtype, pieces.n_tiles};
+      pieces.n_tiles += tiles(list[i].n);
+    }
+    if (pieces.n == 0) continue;
+    add_squares_kernel<Sum><<<std::min(pieces.n_tiles, kMaxParts), kThreads, 0, stream>>>(
+        pieces, scratch.parts + uint64_t{place} * kMaxParts, scratch.finished + place, add_to);
+    check_launch("sum of squares");
+  }
 }
 
 struct Program {
@@ -204,14 +248,14 @@ void free_scratch(SquareScratch scratch) {
   cudaFree(scratch.finished);
 }
 
-void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
-                 esp_dtype x_t, float* add_to) {
-  launch_squares(stream, scratch, stream_index, x, n, x_t, add_to);
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const NormPiece* pieces,
+                 uint32_t n_pieces, float* add_to) {
+  launch_squares(stream, scratch, stream_index, pieces, n_pieces, add_to);
 }
 
-void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
-                 esp_dtype x_t, double* add_to) {
-  launch_squares(stream, scratch, stream_index, x, n, x_t, add_to);
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const NormPiece* pieces,
+                 uint32_t n_pieces, double* add_to) {
+  launch_squares(stream, scratch, stream_index, pieces, n_pieces, add_to);
 }
 
 void scalars(cudaStream_t stream, const esp_sop* ops, uint32_t n_ops, float* const* regs, uint32_t n_regs) {

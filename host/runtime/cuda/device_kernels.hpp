@@ -31,11 +31,11 @@ struct SquareScratch {
 };
 SquareScratch make_scratch(uint32_t n_streams);
 void free_scratch(SquareScratch scratch);
-// *add_to += sum of squares, added in fp64.
-void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
-                 esp_dtype x_t, float* add_to);
-void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const void* x, uint64_t n,
-                 esp_dtype x_t, double* add_to);
+// *add_to += sum of squares of all pieces, added in fp64.
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const NormPiece* pieces,
+                 uint32_t n_pieces, float* add_to);
+void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_index, const NormPiece* pieces,
+                 uint32_t n_pieces, double* add_to);
 
 // At most 32 operations on 250 registers.
 void scalars(cudaStream_t stream, const esp_sop* ops, uint32_t n_ops, float* const* regs, uint32_t n_regs);

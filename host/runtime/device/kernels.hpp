@@ -30,7 +30,7 @@ class Kernels {
   // Behind esp.update; the block is device memory.
   virtual void begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
                             const UpdateInputs& inputs) = 0;
-  virtual void add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) = 0;
+  virtual void add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) = 0;
   virtual void sum_partials(Stream& stream, UpdateBlock* block) = 0;  // block->sum = all partials, which become 0
   virtual void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) = 0;
   virtual void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,

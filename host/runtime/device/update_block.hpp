@@ -57,6 +57,13 @@ struct UpdateInputs {
   double seed_factor = 1;  // W / samples(step)
 };
 
+// A contiguous part of a gradient, for its norm.
+struct NormPiece {
+  const void* grad = nullptr;
+  uint64_t n = 0;
+  esp_dtype dtype = ESP_F32;
+};
+
 struct UpdateRange {
   uint64_t n = 0;
   void* master = nullptr;

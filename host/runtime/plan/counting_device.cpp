@@ -35,7 +35,7 @@ class NoKernels final : public Kernels {
   void sum_sq(Stream&, const void*, uint64_t, esp_dtype, float*) override {}
   void scalars(Stream&, std::span<const esp_sop>, std::span<float* const>) override {}
   void begin_update(Stream&, UpdateBlock*, const UpdateRules&, const UpdateInputs&) override {}
-  void add_sum_sq(Stream&, const void*, uint64_t, esp_dtype, double*) override {}
+  void add_sum_sq(Stream&, std::span<const NormPiece>, double*) override {}
   void sum_partials(Stream&, UpdateBlock*) override {}
   void finish_norm(Stream&, UpdateBlock*, const UpdateRules&) override {}
   void apply(Stream&, const UpdateBlock*, const UpdateRules&, std::span<const UpdateRange>) override {}

@@ -40,6 +40,7 @@ bool HostServices::uses_cpu_streams() const {
 }
 
 void HostServices::join() {
+  if (update_ != nullptr) update_->flush_norm();
   step_kind_ = StepKind::kNone;
   for (const auto& stream : streams_) {
     device_.record(*joined_, *stream);

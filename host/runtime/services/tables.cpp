@@ -7,11 +7,16 @@
 namespace esp::runtime {
 namespace {
 
+// norm_add leaves what it gathers to the next call, whatever that is.
+enum class Gathered { kFlush, kKeep };
+
 template <class Body>
-esp_status serve(void* ctx, esp_error* error, const char* where, Body&& body) noexcept {
+esp_status serve(void* ctx, esp_error* error, const char* where, Body&& body,
+                 Gathered gathered = Gathered::kFlush) noexcept {
   return guarded(error, where, [&] {
     const ServiceCalls calls{ServiceCalls::of(ctx)};
     calls.device().check();
+    if (gathered == Gathered::kFlush && calls.update_or_null() != nullptr) calls.update_or_null()->flush_norm();
     body(calls);
   });
 }
@@ -226,12 +231,15 @@ const esp_scalars* update_scalars(void* ctx) {
 }
 
 esp_status norm_add(void* ctx, const void* grad, uint64_t n, esp_dtype dtype, esp_stream stream, esp_error* error) {
-  return serve(ctx, error, "update.norm_add", [&](const ServiceCalls& calls) {
-    need_float(dtype);
-    Stream& on = calls.stream(stream);
-    calls.memory(grad, n, bytes_of(dtype), &on, false, "grad");
-    calls.update().norm_add(grad, n, dtype, on);
-  });
+  return serve(
+      ctx, error, "update.norm_add",
+      [&](const ServiceCalls& calls) {
+        need_float(dtype);
+        Stream& on = calls.stream(stream);
+        calls.memory(grad, n, bytes_of(dtype), &on, false, "grad");
+        calls.update().norm_add(grad, n, dtype, on);
+      },
+      Gathered::kKeep);
 }
 
 esp_status norm_finish(void* ctx, esp_comm sharded_over, esp_stream stream, esp_error* error) {

@@ -106,7 +106,8 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   const RankFacts& ranks = job.ranks;
   device = make_device(job);
   if (job.set_phase != nullptr) job.set_phase("connecting the ranks", false);
-  world = connect(ranks, job.config.run.timeout_s, *device);
+  world = connect(ranks, job.config.run.timeout_s, *device, gpu_facts());
+  if (ranks.rank == 0 && ranks.world > 1) observer.log(ESP_LOG_INFO, "", "collectives: " + world.how);
   describe_run();
   create_dataset();
   create_model();
@@ -125,6 +126,13 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
 
 Session::Session(const Job& the_job, Observer& the_observer, std::unique_ptr<Device> the_device, World the_world)
     : job(the_job), observer(the_observer), device(std::move(the_device)), world(std::move(the_world)) {}
+
+GpuFacts Session::gpu_facts() const {
+  if (device->kind() != ESP_CUDA) return {};
+  CudaApi& cuda = load_cuda();
+  return {cuda.identity(device->index()),
+          [this, &cuda](ControlGroup& control) { return cuda.make_nccl(*device, control, job.config.run.timeout_s); }};
+}
 
 // A graph holds what strategy and model enqueue, so both must have said that nothing else matters; CPU streams cannot
 // be part of one.

@@ -61,6 +61,7 @@ class Session {
   friend class DryRun;  // takes the same steps one by one, on a device that only counts
 
   Session(const Job& job, Observer& observer, std::unique_ptr<Device> device, World world);
+  GpuFacts gpu_facts() const;
   bool captures_steps() const;
   bool training() const { return job.task == Task::kTrain; }
   Callee callee(const Instance& instance, uint32_t kind) const;

@@ -100,6 +100,8 @@ void UpdateService::begin_step(uint64_t index, std::span<const double> lr, uint6
   in_step_ = true;
   norm_finished_ = false;
   adders_.clear();
+  pieces_.clear();
+  pieces_stream_ = nullptr;
   applied_elements_ = norm_elements_ = 0;
 }
 
@@ -135,17 +137,29 @@ void UpdateService::order_after_finish(Stream& stream) {
 
 void UpdateService::norm_add(const void* grad, uint64_t n, esp_dtype dtype, Stream& stream) {
   if (!in_step_) throw CallError(ESP_E_STATE, "norm_add belongs into a training step");
+  if (n == 0) return;
+  if (pieces_stream_ != &stream) flush_norm();
+  pieces_.push_back({grad, n, dtype});
+  pieces_stream_ = &stream;
+  norm_elements_ += n;
+}
+
+void UpdateService::flush_norm() {
+  if (pieces_.empty()) return;
+  Stream& stream = *pieces_stream_;
+  const std::vector<NormPiece> pieces = std::exchange(pieces_, {});
+  pieces_stream_ = nullptr;
   order_after_finish(stream);  // an earlier pass: its norm is taken before new squares are added
-  device_.kernels().add_sum_sq(stream, grad, n, dtype, &block_->partial[stream.index()]);
+  device_.kernels().add_sum_sq(stream, pieces, &block_->partial[stream.index()]);
   auto& event = added_[stream.index()];
   if (event == nullptr) event = device_.create_event();
   device_.record(*event, stream);
   if (std::find(adders_.begin(), adders_.end(), stream.index()) == adders_.end()) adders_.push_back(stream.index());
-  norm_elements_ += n;
 }
 
 void UpdateService::norm_finish(Communicator* sharded_over, Stream& stream) {
   if (!in_step_) throw CallError(ESP_E_STATE, "norm_finish belongs into a training step");
+  flush_norm();
   order_after_finish(stream);
   for (uint32_t adder : adders_) {
     if (adder != stream.index()) device_.wait(stream, *added_[adder]);
@@ -175,6 +189,7 @@ void UpdateService::apply(std::span<const esp_range* const> ranges, Stream& stre
     if (inspect) inspect(checked_ranges.back());
     applied_elements_ += range->n;
   }
+  flush_norm();
   order_after_finish(stream);
   device_.kernels().apply(stream, block_, rules_, checked_ranges);
 }

@@ -79,6 +79,9 @@ class UpdateService {
   void norm_add(const void* grad, uint64_t n, esp_dtype dtype, Stream& stream);
   void norm_finish(Communicator* sharded_over, Stream& stream);
   // inspect: sees every range before anything is enqueued, and may throw.
+  // norm_add gathers what follows each other on one stream into one launch. Call this before anything else is enqueued
+  // there that might change the gradients: it enqueues what was gathered.
+  void flush_norm();
   void apply(std::span<const esp_range* const> ranges, Stream& stream,
              const std::function<void(const UpdateRange&)>& inspect = {});
   // Elements given to apply and norm_add since begin_step.
@@ -106,6 +109,8 @@ class UpdateService {
   std::vector<const esp_slot*> slot_list_;
   std::vector<std::unique_ptr<Event>> added_;  // by Stream::index(): the last norm_add there
   std::vector<uint32_t> adders_;               // their indices, since the last norm_finish
+  std::vector<NormPiece> pieces_;              // gathered for pieces_stream_
+  Stream* pieces_stream_ = nullptr;
   std::unique_ptr<Event> finished_;
   std::unique_ptr<Event> ended_[kResultsKept];
   uint64_t step_ = 0;

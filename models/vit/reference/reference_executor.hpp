@@ -7,6 +7,7 @@
 #include "../pixel_scaling.hpp"
 #include "../vit_config.hpp"
 #include "../vit_parameters.hpp"
+#include "packed_projection.hpp"
 
 namespace esp::vit {
 
@@ -31,6 +32,7 @@ class ReferenceExecutor : public TorchModel {
   at::Tensor block(const BlockIds& ids, const at::Tensor& x) const;
   at::Tensor attention(const BlockIds& ids, const at::Tensor& x) const;
   at::Tensor head(const at::Tensor& x) const;
+  Projection projection(const Affine& ids) const;
   at::Tensor linear(const Affine& ids, const at::Tensor& x) const;
   at::Tensor norm(const Affine& ids, const at::Tensor& x) const;
 

@@ -157,7 +157,7 @@ TEST_F(KernelsOnCpu, SumOfSquaresIsTakenInDoubleAndAdded) {
       auto sum = array<float>({2});
       auto exact = array<double>({2});
       kernels().sum_sq(compute(), x, n, dtype, sum.data());
-      kernels().add_sum_sq(compute(), x, n, dtype, exact.data());
+      kernels().add_sum_sq(compute(), std::vector<NormPiece>{{x, n, dtype}}, exact.data());
       sync();
       EXPECT_NEAR(sum[0], want, want * 0x1p-23);
       EXPECT_NEAR(exact[0], want, want * 1e-13);
@@ -169,12 +169,12 @@ TEST_F(KernelsOnCpu, SumOfSquaresDoesNotDependOnTheNumberOfThreads) {
   const uint64_t n = 3000017;
   const void* x = random(n, ESP_F32);
   auto sum = array<double>({0});
-  kernels().add_sum_sq(compute(), x, n, ESP_F32, sum.data());
+  kernels().add_sum_sq(compute(), std::vector<NormPiece>{{x, n, ESP_F32}}, sum.data());
   sync();
   auto many = make_cpu_device(3);
   Arena arena(many->memory(), "many");
   auto* other = static_cast<double*>(arena.alloc(ESP_DEVICE, sizeof(double), ESP_TAG_OTHER));
-  many->kernels().add_sum_sq(many->compute(), x, n, ESP_F32, other);
+  many->kernels().add_sum_sq(many->compute(), std::vector<NormPiece>{{x, n, ESP_F32}}, other);
   many->sync(many->compute());
   EXPECT_EQ(*other, sum[0]);
   auto one = make_cpu_device(1);  // the process's thread count as it was

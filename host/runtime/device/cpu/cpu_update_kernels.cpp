@@ -23,8 +23,8 @@ class Rule {
   Rule(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) : adamw_(rules.adamw) {
     const double coef = rules.barrier ? block.exact_coef : 1.0;  // without barrier nothing clips or scales
     if (adamw_) {
-      adam_ = {static_cast<T>(coef),        static_cast<T>(block.keep[group]), static_cast<T>(1 - rules.beta1),
-               static_cast<T>(rules.beta2), static_cast<T>(1 - rules.beta2),   static_cast<T>(block.sqrt_bias2),
+      adam_ = {static_cast<T>(coef),        static_cast<T>(block.keep[group]),      static_cast<T>(1 - rules.beta1),
+               static_cast<T>(rules.beta2), static_cast<T>(1 - rules.beta2),        static_cast<T>(block.sqrt_bias2),
                static_cast<T>(rules.eps),   static_cast<T>(-block.step_size[group])};
     } else {
       sgd_ = {static_cast<T>(coef), static_cast<T>(block.exact_decay[group]), static_cast<T>(rules.momentum),
@@ -101,9 +101,11 @@ void CpuKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateRu
   });
 }
 
-void CpuKernels::add_sum_sq(Stream& stream, const void* x, uint64_t n, esp_dtype x_t, double* add_to) {
-  if (n == 0) return;
-  device_.enqueue(stream, [=, threads = threads_of(stream)] { *add_to += sum_squares(threads, x, n, x_t); });
+void CpuKernels::add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) {
+  device_.enqueue(
+      stream, [add_to, threads = threads_of(stream), pieces = std::vector<NormPiece>(pieces.begin(), pieces.end())] {
+        for (const NormPiece& piece : pieces) *add_to += sum_squares(threads, piece.grad, piece.n, piece.dtype);
+      });
 }
 
 void CpuKernels::sum_partials(Stream& stream, UpdateBlock* block) {
