@@ -5,11 +5,13 @@
 #include <memory>
 #include <vector>
 
+#include "executor_choice.hpp"
 #include "vit_definition.hpp"
 #include "vit_options.hpp"
 
 namespace esp::vit {
 
+class FusedExecution;
 class ReferenceExecutor;
 
 class ViTModel {
@@ -33,15 +35,27 @@ class ViTModel {
 
  private:
   void require_level(const esp_model_run& run) const;
+  // Whether the fused executor computes this run.
+  bool takes_fused(const esp_model_run& run) const;
+  esp_model_need plan_fused(const esp_model_run& run);
+  void prepare_fused(const esp_model_run& run);
+  void prepare_reference(const esp_model_run& run);
+  // function(the executor that computes).
+  template <class Function>
+  void compute(Function function);
   void build_description();
   void check_inputs(Slice<const esp_tensor* const> inputs) const;
 
+  Host& host_;
   const esp_run run_;
   ViTDefinition definition_;
+  const std::string wanted_;
+  const ExecutorChoice choice_;
   ModelDescription description_;
   const esp_model_desc* desc_ = nullptr;
   std::vector<uint64_t> planned_;
-  std::unique_ptr<ReferenceExecutor> executor_;
+  std::unique_ptr<ReferenceExecutor> reference_;  // one of the two, from prepare on
+  std::unique_ptr<FusedExecution> fused_;
 };
 
 }  // namespace esp::vit

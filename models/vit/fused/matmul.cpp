@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <espalier/failure.hpp>
+#include <random>
 #include <tuple>
 
 #include "algorithm_file.hpp"
@@ -141,8 +142,32 @@ size_t Matmuls::tuning_bytes() const {
   return most;
 }
 
+// Operands of random bits behind a fixed exponent: a GPU draws less power on zeros and clocks higher, which would
+// favour other algorithms than those of real numbers.
+static void fill(void* memory, size_t bytes, Half half, cudaStream_t stream) {
+  constexpr size_t kStart = 1 << 20;
+  std::vector<uint16_t> start(std::min(bytes, kStart) / 2);
+  const unsigned exponent = half == Half::kBf16 ? 0x3f00u : 0x3800u;  // [0.5, 1)
+  const unsigned mantissa = half == Half::kBf16 ? 0x7fu : 0x3ffu;
+  std::minstd_rand random(1);
+  for (uint16_t& value : start) {
+    const auto bits = static_cast<unsigned>(random()) >> 8;
+    value = static_cast<uint16_t>((bits & 0x8000u) | exponent | (bits & mantissa));
+  }
+  size_t done = start.size() * 2;
+  check(cudaMemcpyAsync(memory, start.data(), done, cudaMemcpyHostToDevice, stream), "filling operands");
+  check(cudaStreamSynchronize(stream), "filling operands");
+  while (done < bytes) {
+    const size_t more = std::min(done, bytes - done);
+    check(cudaMemcpyAsync(static_cast<char*>(memory) + done, memory, more, cudaMemcpyDeviceToDevice, stream),
+          "filling operands");
+    done += more;
+  }
+}
+
 void Matmuls::tune(void* memory, bool by_time, cudaStream_t stream, Workspace workspace) {
   AlgorithmFile file;
+  bool filled = false;
   for (const auto& [shape, plan] : plans_) {
     if (plan->chosen) continue;
     const std::string key = shape.text();
@@ -156,6 +181,8 @@ void Matmuls::tune(void* memory, bool by_time, cudaStream_t stream, Workspace wo
       plan->chosen = true;
       continue;
     }
+    if (by_time && !filled) fill(memory, tuning_bytes(), half_, stream);
+    filled = true;
     choose(*plan, memory, by_time, stream, workspace);
     if (by_time) file.remember(machine_ + key, {plan->algorithm, workspace.bytes});
   }
