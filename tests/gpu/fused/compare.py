@@ -53,7 +53,7 @@ def forward(p, images, heads, layers, patch):
 
 
 def gradients(weights, dtype, autocast, images, labels, heads, layers, patch):
-    # A copy, also where the dtype stays: what is changed in place must be a leaf, and not `weights` itself.
+    # Copies, also where the dtype stays: `weights` itself must not become part of a graph.
     p = {n: w.detach().to(dtype, copy=True).requires_grad_() for n, w in weights.items()}
     with torch.autocast("cuda", torch.bfloat16, enabled=autocast):
         logits = forward(p, images.to(dtype), heads, layers, patch)
