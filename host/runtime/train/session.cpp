@@ -107,7 +107,6 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   device = make_device(job);
   if (job.set_phase != nullptr) job.set_phase("connecting the ranks", false);
   world = connect(ranks, job.config.run.timeout_s, *device, gpu_facts());
-  if (ranks.rank == 0 && ranks.world > 1) observer.log(ESP_LOG_INFO, "", "collectives: " + world.how);
   describe_run();
   create_dataset();
   create_model();
@@ -437,6 +436,7 @@ StartReport Session::start_report() const {
   report.n_params = view->elements();
   report.n_trainable = view->trainable_elements();
   for (uint32_t i = 0; i < data->n_classes; ++i) report.classes.emplace_back(data->classes[i]);
+  if (device->kind() == ESP_CUDA && job.ranks.world > 1) report.notes.push_back("collectives: " + world.how);
   for (uint32_t i = 0; i < data->n_notes; ++i) report.notes.emplace_back(data->notes[i]);
   for (uint32_t i = 0; i < model_desc->n_notes; ++i) report.notes.emplace_back(model_desc->notes[i]);
   return report;

@@ -60,20 +60,16 @@ at::Tensor ReferenceExecutor::attention(const BlockIds& ids, const at::Tensor& x
   const int64_t rows = x.size(0);
   const int64_t tokens = x.size(1);
   const int64_t heads = config_.num_attention_heads;
-  const at::Tensor packed = packed_projection(x, projection(ids.query), projection(ids.key), projection(ids.value));
-  const at::Tensor split = packed.view({rows, tokens, 3, heads, config_.hidden_size / heads}).permute({2, 0, 3, 1, 4});
-  const at::Tensor mixed = at::scaled_dot_product_attention(split[0], split[1], split[2]);
+  const auto split = [&](const Affine& of) {
+    return linear(of, x).view({rows, tokens, heads, config_.hidden_size / heads}).transpose(1, 2);
+  };
+  const at::Tensor mixed = at::scaled_dot_product_attention(split(ids.query), split(ids.key), split(ids.value));
   return mixed.transpose(1, 2).reshape({rows, tokens, config_.hidden_size});
 }
 
 // Logits [B, classes] from the class token alone.
 at::Tensor ReferenceExecutor::head(const at::Tensor& x) const {
   return linear(parameters_.head().classifier, norm(parameters_.head().norm, x.select(1, 0)));
-}
-
-Projection ReferenceExecutor::projection(const Affine& ids) const {
-  if (ids.bias == kNone) return {parameter(ids.weight), std::nullopt};
-  return {parameter(ids.weight), parameter(ids.bias)};
 }
 
 at::Tensor ReferenceExecutor::linear(const Affine& ids, const at::Tensor& x) const {

@@ -7,7 +7,6 @@
 #include "../pixel_scaling.hpp"
 #include "../vit_config.hpp"
 #include "../vit_parameters.hpp"
-#include "packed_projection.hpp"
 
 namespace esp::vit {
 
@@ -32,7 +31,6 @@ class ReferenceExecutor : public TorchModel {
   at::Tensor block(const BlockIds& ids, const at::Tensor& x) const;
   at::Tensor attention(const BlockIds& ids, const at::Tensor& x) const;
   at::Tensor head(const at::Tensor& x) const;
-  Projection projection(const Affine& ids) const;
   at::Tensor linear(const Affine& ids, const at::Tensor& x) const;
   at::Tensor norm(const Affine& ids, const at::Tensor& x) const;
 
