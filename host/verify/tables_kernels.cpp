@@ -3,39 +3,11 @@
 #include <cstring>
 #include <sstream>
 
+#include "runtime/device/scalar_op.hpp"
 #include "verify/element.hpp"
 #include "verify/rank_host.hpp"
 
 namespace esp::verify {
-namespace {
-
-float apply_scalar(const esp_sop& sop, float dst, float a, float b) {
-  switch (sop.op) {
-    case ESP_SOP_SET:
-      return a;
-    case ESP_SOP_ADD:
-      return a + b;
-    case ESP_SOP_SUB:
-      return a - b;
-    case ESP_SOP_MUL:
-      return a * b;
-    case ESP_SOP_DIV:
-      return a / b;
-    case ESP_SOP_MIN:
-      return std::fmin(a, b);
-    case ESP_SOP_MAX:
-      return std::fmax(a, b);
-    case ESP_SOP_SQRT:
-      return std::sqrt(a);
-    case ESP_SOP_SELECT:
-      return dst != 0 ? a : b;
-    default:
-      return std::isfinite(a) ? 1.0f : 0.0f;
-  }
-}
-
-}  // namespace
-
 struct KernelTable {
   static RankHost& of(void* ctx) { return *static_cast<RankHost*>(ctx); }
   static bool may_enqueue(RankHost& host, esp_stream stream) {
@@ -143,7 +115,7 @@ struct KernelTable {
     const size_t op = host.enqueue(name.str(), stream, [=] {
       for (const esp_sop& sop : list) {
         float& dst = *registers[sop.dst];
-        dst = apply_scalar(sop, dst, *registers[sop.a], sop.b == ESP_SOP_IMM ? sop.imm : *registers[sop.b]);
+        dst = runtime::scalar_op(sop, dst, *registers[sop.a], sop.b == ESP_SOP_IMM ? sop.imm : *registers[sop.b]);
       }
     });
     for (const esp_sop& sop : list) host.writes(op, registers[sop.dst], sizeof(float), stream);

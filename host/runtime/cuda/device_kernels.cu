@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "runtime/cuda/element.cuh"
+#include "runtime/device/scalar_op.hpp"
 
 namespace esp::runtime::gpu {
 namespace {
@@ -93,12 +94,7 @@ __device__ double squares_of(const void* x, uint64_t first, uint64_t n) {
 }
 
 __device__ double squares_of_tile(const Pieces& pieces, uint32_t tile) {
-  uint32_t low = 0, high = pieces.n;
-  while (high - low > 1) {
-    const uint32_t middle = (low + high) / 2;
-    (pieces.list[middle].first_tile <= tile ? low : high) = middle;
-  }
-  const Piece& piece = pieces.list[low];
+  const Piece& piece = part_of_tile(pieces.list, pieces.n, tile);
   const uint64_t first = static_cast<uint64_t>(tile - piece.first_tile) * kTile + threadIdx.x * kVector;
   switch (piece.dtype) {
     case ESP_F32:
@@ -159,36 +155,11 @@ struct Program {
   float* regs[kMaxRegs];
 };
 
-__device__ float evaluate(const esp_sop& op, float dst, float a, float b) {
-  switch (op.op) {
-    case ESP_SOP_SET:
-      return a;
-    case ESP_SOP_ADD:
-      return a + b;
-    case ESP_SOP_SUB:
-      return a - b;
-    case ESP_SOP_MUL:
-      return a * b;
-    case ESP_SOP_DIV:
-      return a / b;
-    case ESP_SOP_MIN:  // a NaN wins, as in max
-      return isnan(a) || a < b ? a : b;
-    case ESP_SOP_MAX:
-      return isnan(a) || a > b ? a : b;
-    case ESP_SOP_SQRT:
-      return sqrtf(a);
-    case ESP_SOP_SELECT:
-      return dst != 0 ? a : b;
-    default:  // ESP_SOP_FINITE
-      return isfinite(a) ? 1.0f : 0.0f;
-  }
-}
-
 __global__ void scalars_kernel(const __grid_constant__ Program program) {
   for (uint32_t i = 0; i < program.n_ops; ++i) {
     const esp_sop op = program.ops[i];
     const float b = op.b == ESP_SOP_IMM ? op.imm : *program.regs[op.b];
-    *program.regs[op.dst] = evaluate(op, *program.regs[op.dst], *program.regs[op.a], b);
+    *program.regs[op.dst] = scalar_op(op, *program.regs[op.dst], *program.regs[op.a], b);
   }
 }
 

@@ -100,6 +100,17 @@ void with_type(esp_dtype dtype, Visit visit) {
   }
 }
 
+// A launch works on parts, each a number of tiles: the part that a tile belongs to. parts: by first_tile, ascending.
+template <class Part>
+__device__ inline const Part& part_of_tile(const Part* parts, uint32_t n, uint32_t tile) {
+  uint32_t low = 0, high = n;
+  while (high - low > 1) {
+    const uint32_t middle = (low + high) / 2;
+    (parts[middle].first_tile <= tile ? low : high) = middle;
+  }
+  return parts[low];
+}
+
 inline uint32_t tiles(uint64_t n) { return static_cast<uint32_t>((n + kTile - 1) / kTile); }
 
 inline void check_launch(const char* kernel) { check_cuda(cudaGetLastError(), std::string("launching ") + kernel); }

@@ -4,11 +4,11 @@
 
 #include "runtime/cuda/device_kernels.hpp"
 #include "runtime/cuda/element.cuh"
+#include "runtime/device/update_step.hpp"
 
 namespace esp::runtime::gpu {
 namespace {
 
-constexpr float kScaleMax = 4294967296.0f;  // 2^32: gradients that are zero for ever must not make it infinite
 constexpr uint32_t kMaxRanges = 56;         // of one launch: arguments of a kernel are at most 4 KiB everywhere
 
 __global__ void begin_kernel(UpdateBlock* block, UpdateBlock* mirror, const __grid_constant__ UpdateRules rules,
@@ -17,23 +17,7 @@ __global__ void begin_kernel(UpdateBlock* block, UpdateBlock* mirror, const __gr
     block->partial[i] = 0;
     mirror->partial[i] = 0;
   }
-  const double t = static_cast<double>(block->applied + 1);
-  const double bias1 = 1 - pow(rules.beta1, t);
-  const uint32_t group = threadIdx.x;
-  if (group < inputs.n_groups) {
-    block->exact_lr[group] = inputs.lr[group];
-    block->lr[group] = static_cast<float>(inputs.lr[group]);
-    block->keep[group] = 1 - inputs.lr[group] * block->exact_decay[group];
-    block->step_size[group] = inputs.lr[group] / bias1;
-  }
-  if (threadIdx.x != 0) return;
-  block->sqrt_bias2 = sqrt(1 - pow(rules.beta2, t));
-  block->step = inputs.step;
-  block->found_inf = 0;
-  block->exact_coef = 1.0 / block->loss_scale;
-  block->coef = static_cast<float>(block->exact_coef);
-  block->loss_seed = static_cast<float>(block->loss_scale * inputs.seed_factor);
-  block->sum = 0;
+  if (threadIdx.x == 0) begin_numbers(*block, rules, inputs);
 }
 
 // One thread: the order of the sum is that of the streams.
@@ -52,45 +36,11 @@ __global__ void sum_partials_kernel(UpdateBlock* block, UpdateBlock* mirror) {
 }
 
 __global__ void finish_norm_kernel(UpdateBlock* block, const __grid_constant__ UpdateRules rules) {
-  const bool found_inf = !isfinite(block->sum);
-  block->exact_norm = sqrt(block->sum) / block->loss_scale;
-  block->grad_norm = static_cast<float>(block->exact_norm);
-  block->found_inf = found_inf ? 1.0f : 0.0f;
-  if (!rules.barrier) return;  // apply may run already, and must not see coef change
-  double clip = 1;
-  if (rules.clip_norm > 0) clip = fmin(1.0, rules.clip_norm / (block->exact_norm + 1e-6));
-  block->exact_coef = found_inf ? 0 : clip / block->loss_scale;
-  block->coef = static_cast<float>(block->exact_coef);
-}
-
-__device__ void advance_scale(UpdateBlock& block, const UpdateRules& rules, bool overflow) {
-  if (overflow) {
-    block.good_steps = 0;
-    if (block.hysteresis_left <= 1) {
-      block.loss_scale = fmaxf(block.loss_scale / 2, rules.scale_min);
-    } else {
-      --block.hysteresis_left;
-    }
-    return;
-  }
-  if (++block.good_steps < rules.scale_window) return;
-  block.good_steps = 0;
-  block.hysteresis_left = rules.scale_hysteresis;
-  block.loss_scale = fminf(block.loss_scale * 2, kScaleMax);
+  finish_numbers(*block, rules);
 }
 
 __global__ void end_kernel(UpdateBlock* block, const __grid_constant__ UpdateRules rules, UpdateResult* pinned) {
-  const bool found_inf = block->found_inf != 0;
-  const bool skipped = rules.barrier && found_inf;
-  skipped ? ++block->skipped : ++block->applied;
-  block->applied_steps = static_cast<float>(block->applied);
-  pinned->step = block->step;
-  pinned->applied_steps = block->applied;
-  pinned->grad_norm = block->exact_norm;
-  pinned->loss_scale = block->loss_scale;
-  pinned->found_inf = found_inf;
-  pinned->skipped = skipped;
-  if (rules.dynamic_scale) advance_scale(*block, rules, found_inf);
+  end_numbers(*block, rules, *pinned);
 }
 
 // fp32 masters alone: double precision trains on the CPU device.
@@ -197,12 +147,7 @@ __device__ void sgd(const Range& range, uint64_t first, const UpdateBlock& block
 // One tile a block: short blocks drain in microseconds and leave the multiprocessors to more urgent streams.
 __global__ void __launch_bounds__(kThreads) apply_kernel(const UpdateBlock* block, const __grid_constant__ Batch batch) {
   if (batch.rules.barrier && block->found_inf != 0) return;
-  uint32_t low = 0, high = batch.n;
-  while (high - low > 1) {
-    const uint32_t middle = (low + high) / 2;
-    (batch.ranges[middle].first_tile <= blockIdx.x ? low : high) = middle;
-  }
-  const Range& range = batch.ranges[low];
+  const Range& range = part_of_tile(batch.ranges, batch.n, blockIdx.x);
   const uint64_t first = static_cast<uint64_t>(blockIdx.x - range.first_tile) * kTile + threadIdx.x * kVector;
   if (first >= range.n) return;
   // Without barrier nothing clips or scales.

@@ -9,6 +9,7 @@
 #include "runtime/device/cpu/parallel.hpp"
 #include "runtime/device/cpu/sum_squares.hpp"
 #include "runtime/device/device.hpp"
+#include "runtime/device/scalar_op.hpp"
 
 namespace esp::runtime {
 namespace {
@@ -53,31 +54,6 @@ void axpby_part(const Axpby& job, uint64_t lo, uint64_t hi) {
 double factor(float a, const float* p, bool in_double) {
   if (p == nullptr) return a;
   return in_double ? static_cast<double>(a) * static_cast<double>(*p) : static_cast<double>(a * *p);
-}
-
-float evaluate(const esp_sop& op, float dst, float a, float b) {
-  switch (op.op) {
-    case ESP_SOP_SET:
-      return a;
-    case ESP_SOP_ADD:
-      return a + b;
-    case ESP_SOP_SUB:
-      return a - b;
-    case ESP_SOP_MUL:
-      return a * b;
-    case ESP_SOP_DIV:
-      return a / b;
-    case ESP_SOP_MIN:  // a NaN wins, as in max
-      return std::isnan(a) || a < b ? a : b;
-    case ESP_SOP_MAX:
-      return std::isnan(a) || a > b ? a : b;
-    case ESP_SOP_SQRT:
-      return std::sqrt(a);
-    case ESP_SOP_SELECT:
-      return dst != 0 ? a : b;
-    default:  // ESP_SOP_FINITE
-      return std::isfinite(a) ? 1.0f : 0.0f;
-  }
 }
 
 }  // namespace
@@ -136,7 +112,7 @@ void CpuKernels::scalars(Stream& stream, std::span<const esp_sop> ops, std::span
                            regs = std::vector<float*>(regs.begin(), regs.end())] {
     for (const esp_sop& op : ops) {
       const float b = op.b == ESP_SOP_IMM ? op.imm : *regs[op.b];
-      *regs[op.dst] = evaluate(op, *regs[op.dst], *regs[op.a], b);
+      *regs[op.dst] = scalar_op(op, *regs[op.dst], *regs[op.a], b);
     }
   });
 }

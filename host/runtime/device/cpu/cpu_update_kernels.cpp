@@ -9,12 +9,12 @@
 #include "runtime/device/cpu/parallel.hpp"
 #include "runtime/device/cpu/sum_squares.hpp"
 #include "runtime/device/device.hpp"
+#include "runtime/device/update_step.hpp"
 
 namespace esp::runtime {
 namespace {
 
 constexpr uint64_t kGrainElements = 16 * kBlock;
-constexpr float kScaleMax = 4294967296.0f;  // 2^32: gradients that are zero for ever must not make it infinite
 
 // One optimizer, its scalars for this step and group, on blocks of T.
 template <class T>
@@ -59,44 +59,12 @@ void apply_range(int32_t threads, const UpdateBlock& block, const UpdateRules& r
   parallel_for(threads, range.n, kGrainElements, [&](uint64_t lo, uint64_t hi) { rule.run(range, lo, hi); });
 }
 
-// DeepSpeed's rule: the first hysteresis - 1 overflows are forgiven, every later one halves; `window` good steps in a
-// row double and forgive again.
-void advance_scale(UpdateBlock& block, const UpdateRules& rules, bool overflow) {
-  if (overflow) {
-    block.good_steps = 0;
-    if (block.hysteresis_left <= 1) {
-      block.loss_scale = std::max(block.loss_scale / 2, rules.scale_min);
-    } else {
-      --block.hysteresis_left;
-    }
-    return;
-  }
-  if (++block.good_steps < rules.scale_window) return;
-  block.good_steps = 0;
-  block.hysteresis_left = rules.scale_hysteresis;
-  block.loss_scale = std::min(block.loss_scale * 2, kScaleMax);
-}
-
 }  // namespace
 
 void CpuKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
                               const UpdateInputs& inputs) {
   device_.enqueue(stream, [=] {
-    const auto t = static_cast<double>(block->applied + 1);
-    const double bias1 = 1 - std::pow(rules.beta1, t);
-    block->sqrt_bias2 = std::sqrt(1 - std::pow(rules.beta2, t));
-    for (uint32_t group = 0; group < inputs.n_groups; ++group) {
-      block->exact_lr[group] = inputs.lr[group];
-      block->lr[group] = static_cast<float>(inputs.lr[group]);
-      block->keep[group] = 1 - inputs.lr[group] * block->exact_decay[group];
-      block->step_size[group] = inputs.lr[group] / bias1;
-    }
-    block->step = inputs.step;
-    block->found_inf = 0;
-    block->exact_coef = 1.0 / block->loss_scale;
-    block->coef = static_cast<float>(block->exact_coef);
-    block->loss_seed = static_cast<float>(block->loss_scale * inputs.seed_factor);
-    block->sum = 0;
+    begin_numbers(*block, rules, inputs);
     std::fill(std::begin(block->partial), std::end(block->partial), 0.0);
   });
 }
@@ -119,17 +87,7 @@ void CpuKernels::sum_partials(Stream& stream, UpdateBlock* block) {
 }
 
 void CpuKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) {
-  device_.enqueue(stream, [=] {
-    const bool found_inf = !std::isfinite(block->sum);
-    block->exact_norm = std::sqrt(block->sum) / block->loss_scale;
-    block->grad_norm = static_cast<float>(block->exact_norm);
-    block->found_inf = found_inf ? 1.0f : 0.0f;
-    if (!rules.barrier) return;  // apply may run already, and must not see coef change
-    double clip = 1;
-    if (rules.clip_norm > 0) clip = std::min(1.0, rules.clip_norm / (block->exact_norm + 1e-6));
-    block->exact_coef = found_inf ? 0 : clip / block->loss_scale;
-    block->coef = static_cast<float>(block->exact_coef);
-  });
+  device_.enqueue(stream, [=] { finish_numbers(*block, rules); });
 }
 
 void CpuKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
@@ -145,14 +103,7 @@ void CpuKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRul
 }
 
 void CpuKernels::end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) {
-  device_.enqueue(stream, [=] {
-    const bool found_inf = block->found_inf != 0;
-    const bool skipped = rules.barrier && found_inf;
-    skipped ? ++block->skipped : ++block->applied;
-    block->applied_steps = static_cast<float>(block->applied);
-    *pinned = {block->step, block->applied, block->exact_norm, block->loss_scale, found_inf, skipped};
-    if (rules.dynamic_scale) advance_scale(*block, rules, found_inf);
-  });
+  device_.enqueue(stream, [=] { end_numbers(*block, rules, *pinned); });
 }
 
 }  // namespace esp::runtime
