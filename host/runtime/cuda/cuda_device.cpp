@@ -50,8 +50,10 @@ CudaDevice::CudaDevice(int32_t index, int32_t cpu_threads)
              "looking up cuStreamWaitValue32");
   wait_value_ = reinterpret_cast<decltype(wait_value_)>(entry);
   kernels_ = std::make_unique<CudaKernels>(*this);
-  compute_ = std::make_unique<CudaStream>(0, kComputePriority, "compute", [this](uint32_t gone) { retire(gone); });
-  keep(compute_.get());
+  compute_ = streams_.add("compute", [this](uint32_t index) {
+    return std::make_unique<CudaStream>(index, kComputePriority, "compute",
+                                        [this](uint32_t gone) { streams_.remove(gone); });
+  });
   torch_side::use_stream(index_, compute_->raw());
 }
 
@@ -67,51 +69,31 @@ std::string CudaDevice::name() const {
   return facts.name;
 }
 
-uint32_t CudaDevice::free_index(const std::string& name) const {
-  const auto free_place = std::find(streams_.begin(), streams_.end(), nullptr);
-  const auto index = static_cast<uint32_t>(free_place - streams_.begin());
-  if (index >= kMaxStreams) {
-    throw Error(ExitCode::kResource, name + ": more than " + std::to_string(kMaxStreams) + " streams on one device");
-  }
-  return index;
-}
-
-void CudaDevice::keep(Stream* stream) {
-  if (stream->index() >= streams_.size()) streams_.resize(stream->index() + 1, nullptr);
-  if (stream->index() >= tickets_.size()) tickets_.resize(stream->index() + 1);
-  streams_[stream->index()] = stream;
-}
-
-void CudaDevice::retire(uint32_t index) {
-  std::lock_guard lock(mutex_);
-  streams_[index] = nullptr;
-}
-
 std::unique_ptr<Stream> CudaDevice::create_stream(uint32_t kind, int32_t priority, std::string name) {
-  std::lock_guard lock(mutex_);
-  const uint32_t index = free_index(name);
-  auto retire = [this](uint32_t gone) { this->retire(gone); };
-  std::unique_ptr<Stream> stream;
-  if (kind == ESP_STREAM_DEVICE) {
-    stream = std::make_unique<CudaStream>(index, priority, std::move(name), std::move(retire));
-    keep(stream.get());
-    return stream;
-  }
-  if (kind != ESP_STREAM_CPU) {
+  if (kind == ESP_STREAM_CPU) return create_cpu_stream(std::move(name));
+  if (kind != ESP_STREAM_DEVICE) {
     throw Error(ExitCode::kPlugin, "stream kind " + std::to_string(kind) + " is neither ESP_STREAM_DEVICE nor _CPU");
   }
-  stream =
-      std::make_unique<CpuStream>(StreamFacts{kind, index, cpu_threads_, std::move(name)}, failure_, std::move(retire));
-  keep(stream.get());
-  if (tickets_[index].counter == nullptr) {
+  return streams_.add(name, [&](uint32_t index) {
+    return std::make_unique<CudaStream>(index, priority, name, [this](uint32_t gone) { streams_.remove(gone); });
+  });
+}
+
+std::unique_ptr<Stream> CudaDevice::create_cpu_stream(std::string name) {
+  auto stream = streams_.add(name, [&](uint32_t index) {
+    return std::make_unique<CpuStream>(StreamFacts{ESP_STREAM_CPU, index, cpu_threads_, name}, failure_,
+                                       [this](uint32_t gone) { streams_.remove(gone); });
+  });
+  if (stream->index() >= tickets_.size()) tickets_.resize(stream->index() + 1);
+  Tickets& tickets = tickets_[stream->index()];
+  if (tickets.counter == nullptr) {
     void* counter = nullptr;
     check_cuda(cudaHostAlloc(&counter, sizeof(uint32_t), cudaHostAllocPortable), "allocating pinned memory");
-    *static_cast<uint32_t*>(counter) = 0;
-    tickets_[index].counter = static_cast<uint32_t*>(counter);
+    tickets.counter = new (counter) uint32_t{0};
   }
   has_cpu_streams_ = true;
   const int32_t device = index_;
-  cpu(*stream).push_always([device] { cudaSetDevice(device); });  // for copies that its thread makes
+  stream->push_always([device] { cudaSetDevice(device); });  // for copies that its thread makes
   return stream;
 }
 
@@ -166,23 +148,20 @@ void CudaDevice::wait(Stream& stream, Event& event) {
     cpu(stream).push_always([moment = mine.cpu] { moment->done.wait(); });
     return;
   }
-  cpu(stream).push_always([this, moment = mine.gpu] {
-    const cudaError_t status = cudaEventSynchronize(moment->event());
-    if (status == cudaSuccess) return;
-    failure_.set(std::make_exception_ptr(
-        Error(ExitCode::kResource, std::string("the GPU failed: ") + cudaGetErrorString(status))));
-  });
+  cpu(stream).push_always([this, moment = mine.gpu] { note_failure(cudaEventSynchronize(moment->event())); });
+}
+
+void CudaDevice::note_failure(cudaError_t status) {
+  if (status == cudaSuccess) return;
+  failure_.set(std::make_exception_ptr(
+      Error(ExitCode::kResource, std::string("the GPU failed: ") + cudaGetErrorString(status))));
 }
 
 void CudaDevice::synchronize(Event& event) {
   CudaEvent& mine = cuda(event);
   if (mine.cpu != nullptr) mine.cpu->done.wait();
   if (mine.gpu == nullptr) return;
-  const cudaError_t status = cudaEventSynchronize(mine.gpu->event());
-  if (status != cudaSuccess) {
-    failure_.set(std::make_exception_ptr(
-        Error(ExitCode::kResource, std::string("the GPU failed: ") + cudaGetErrorString(status))));
-  }
+  note_failure(cudaEventSynchronize(mine.gpu->event()));
 }
 
 void CudaDevice::enqueue(Stream& stream, std::function<void()> fn) {
@@ -224,13 +203,8 @@ void CudaDevice::sync(Stream& stream) {
 }
 
 void CudaDevice::drain() noexcept {
-  std::vector<Stream*> streams;
-  {
-    std::lock_guard lock(mutex_);
-    streams = streams_;
-  }
-  for (Stream* stream : streams) {
-    if (stream != nullptr && !on_gpu(*stream)) cpu(*stream).wait_idle();
+  for (Stream* stream : streams_.all()) {
+    if (!on_gpu(*stream)) cpu(*stream).wait_idle();
   }
   cudaDeviceSynchronize();
 }
@@ -239,20 +213,20 @@ void CudaDevice::fail(std::exception_ptr failure) noexcept {
   failure_.set(std::move(failure));
   std::map<uint64_t, std::function<void()>> acts;
   {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(acts_mutex_);
     acts.swap(failure_acts_);
   }
   for (const auto& [id, act] : acts) act();
 }
 
 uint64_t CudaDevice::on_failure(std::function<void()> act) {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(acts_mutex_);
   failure_acts_[next_act_] = std::move(act);
   return next_act_++;
 }
 
 void CudaDevice::forget_failure(uint64_t id) {
-  std::lock_guard lock(mutex_);
+  std::lock_guard lock(acts_mutex_);
   failure_acts_.erase(id);
 }
 
@@ -309,11 +283,6 @@ ForeignMemory CudaDevice::foreign_memory() {
   if (cudaMemGetInfo(&free, &total) == cudaSuccess) device_peak_ = std::max<uint64_t>(device_peak_, total - free);
   memory.device_peak = device_peak_;
   return memory;
-}
-
-void CudaDevice::reset_foreign_peaks() {
-  torch_side::reset_peaks(index_);
-  device_peak_ = 0;
 }
 
 }  // namespace esp::runtime

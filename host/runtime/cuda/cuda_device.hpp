@@ -16,6 +16,7 @@
 #include "runtime/device/cpu/cpu_stream.hpp"
 #include "runtime/device/cpu/failure.hpp"
 #include "runtime/device/device.hpp"
+#include "runtime/device/stream_places.hpp"
 
 namespace esp::runtime {
 
@@ -47,14 +48,12 @@ class CudaDevice final : public Device {
   void abandon_capture() noexcept override;
   void launch(Graph& graph) override;
   ForeignMemory foreign_memory() override;
-  void reset_foreign_peaks() override;
   Memory& memory() override { return *memory_; }
   Kernels& kernels() override { return *kernels_; }
 
   // Called once by fail, on its thread: who could keep a stream waiting for ever ends that. Thread-safe.
   uint64_t on_failure(std::function<void()> act);
   void forget_failure(uint64_t id);
-  bool capturing() const { return capturing_; }
   bool has_cpu_streams() const { return has_cpu_streams_; }  // or had: what they would read is kept up to date
 
  private:
@@ -70,9 +69,8 @@ class CudaDevice final : public Device {
     bool repeats;  // owned by a graph
   };
 
-  uint32_t free_index(const std::string& name) const;
-  void keep(Stream* stream);
-  void retire(uint32_t index);
+  std::unique_ptr<Stream> create_cpu_stream(std::string name);
+  void note_failure(cudaError_t status);
   static void CUDART_CB run_host_call(void* call);
   void refuse_in_capture(const char* what) const;
 
@@ -81,9 +79,9 @@ class CudaDevice final : public Device {
   Failure failure_;
   std::unique_ptr<Memory> memory_;
   EventPool events_;
-  mutable std::mutex mutex_;      // of streams_ and failure actions
-  std::vector<Stream*> streams_;  // by index; NULL where one has gone
+  StreamPlaces<Stream> streams_;
   std::vector<Tickets> tickets_;  // by index of the stream
+  std::mutex acts_mutex_;
   std::map<uint64_t, std::function<void()>> failure_acts_;
   uint64_t next_act_ = 1;
   std::unique_ptr<Kernels> kernels_;  // needs the device

@@ -40,10 +40,7 @@ ForeignMemory memory(int device) {
   const auto stats = allocator::getDeviceStats(index_of(device));
   ForeignMemory memory;
   memory.torch_allocated_peak = static_cast<uint64_t>(stats.allocated_bytes[kAggregate].peak);
-  memory.torch_reserved_peak = static_cast<uint64_t>(stats.reserved_bytes[kAggregate].peak);
   return memory;
 }
-
-void reset_peaks(int device) { allocator::resetPeakStats(index_of(device)); }
 
 }  // namespace esp::runtime::torch_side

@@ -16,6 +16,5 @@ void begin_capture(int device);
 void end_capture(int device);
 
 ForeignMemory memory(int device);  // without device_peak
-void reset_peaks(int device);
 
 }  // namespace esp::runtime::torch_side

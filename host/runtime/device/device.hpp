@@ -46,7 +46,6 @@ class Graph {
 // What the device has taken in this process beside Memory: LibTorch's allocator, contexts, libraries.
 struct ForeignMemory {
   uint64_t torch_allocated_peak = 0;  // bytes of tensors at their peak
-  uint64_t torch_reserved_peak = 0;   // bytes LibTorch's allocator took from the device
   uint64_t device_peak = 0;           // bytes in use on the whole device as seen from here; 0: not known
 };
 
@@ -91,7 +90,6 @@ class Device {
   virtual void launch(Graph& graph);             // on compute
 
   virtual ForeignMemory foreign_memory() { return {}; }
-  virtual void reset_foreign_peaks() {}
 
   virtual Memory& memory() = 0;
   virtual Kernels& kernels() = 0;

@@ -67,25 +67,10 @@ std::unique_ptr<Stream> CpuDevice::create_stream(uint32_t kind, int32_t /*priori
 }
 
 std::unique_ptr<CpuStream> CpuDevice::make_stream(uint32_t kind, int32_t threads, std::string name) {
-  std::lock_guard lock(mutex_);
-  const auto free_place = std::find(streams_.begin(), streams_.end(), nullptr);
-  const auto index = static_cast<uint32_t>(free_place - streams_.begin());
-  if (index >= kMaxStreams) {
-    throw Error(ExitCode::kResource, name + ": more than " + std::to_string(kMaxStreams) + " streams on one device");
-  }
-  auto stream = std::make_unique<CpuStream>(StreamFacts{kind, index, threads, std::move(name)}, failure_,
-                                            [this](uint32_t gone) { retire(gone); });
-  if (free_place == streams_.end()) {
-    streams_.push_back(stream.get());
-  } else {
-    *free_place = stream.get();
-  }
-  return stream;
-}
-
-void CpuDevice::retire(uint32_t index) {
-  std::lock_guard lock(mutex_);
-  streams_[index] = nullptr;
+  return streams_.add(name, [&](uint32_t index) {
+    return std::make_unique<CpuStream>(StreamFacts{kind, index, threads, name}, failure_,
+                                       [this](uint32_t gone) { streams_.remove(gone); });
+  });
 }
 
 std::unique_ptr<Event> CpuDevice::create_event() { return std::make_unique<CpuEvent>(); }
@@ -119,14 +104,7 @@ void CpuDevice::sync(Stream& stream) {
 }
 
 void CpuDevice::drain() noexcept {
-  std::vector<CpuStream*> streams;
-  {
-    std::lock_guard lock(mutex_);
-    streams = streams_;
-  }
-  for (CpuStream* stream : streams) {
-    if (stream != nullptr) stream->wait_idle();
-  }
+  for (CpuStream* stream : streams_.all()) stream->wait_idle();
 }
 
 std::unique_ptr<TimeMark> CpuDevice::mark(Stream& stream) {

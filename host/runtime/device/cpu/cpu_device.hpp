@@ -9,6 +9,7 @@
 
 #include "runtime/device/cpu/cpu_stream.hpp"
 #include "runtime/device/device.hpp"
+#include "runtime/device/stream_places.hpp"
 
 namespace esp::runtime {
 
@@ -38,13 +39,11 @@ class CpuDevice final : public Device {
 
  private:
   std::unique_ptr<CpuStream> make_stream(uint32_t kind, int32_t threads, std::string name);
-  void retire(uint32_t index);
 
   Failure failure_;
   std::unique_ptr<Memory> memory_;
   std::unique_ptr<Kernels> kernels_;
-  std::mutex mutex_;
-  std::vector<CpuStream*> streams_;  // by index; NULL where one has gone
+  StreamPlaces<CpuStream> streams_;
   std::unique_ptr<CpuStream> compute_;
 };
 
