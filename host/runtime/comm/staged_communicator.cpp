@@ -12,17 +12,6 @@ uint64_t aligned(uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment 
 
 }  // namespace
 
-StagingLine::StagingLine(Device& device) : arena_(device.memory(), "communication"), order_(device) {}
-
-void* StagingLine::buffer(uint64_t bytes) {
-  if (bytes > capacity_) {
-    const uint64_t grown = std::max(bytes, 2 * capacity_);  // so that all outgrown ones together are no larger
-    buffer_ = arena_.alloc(ESP_PINNED, grown, ESP_TAG_BUCKET);
-    capacity_ = grown;
-  }
-  return buffer_;
-}
-
 StagedCommunicator::StagedCommunicator(Device& device, std::unique_ptr<HostCollectives> host)
     : StagedCommunicator(device, std::move(host), std::make_shared<StagingLine>(device)) {}
 
@@ -31,7 +20,7 @@ StagedCommunicator::StagedCommunicator(Device& device, std::unique_ptr<HostColle
     : device_(device), host_(std::move(host)), line_(std::move(line)) {}
 
 void StagedCommunicator::issue(const CollectiveCall& call, const void* in, void* out, Stream& stream) {
-  line_->order().begin(stream);
+  line_->order.begin(stream);
   if (size() == 1) {
     device_.kernels().copy(stream, out, in, input_bytes(call, 1));
   } else if (stream.kind() == ESP_STREAM_CPU) {  // whose memory is pinned already
@@ -39,7 +28,7 @@ void StagedCommunicator::issue(const CollectiveCall& call, const void* in, void*
   } else {
     issue_staged(call, in, out, stream);
   }
-  line_->order().end(stream);
+  line_->order.end(stream);
 }
 
 void StagedCommunicator::issue_staged(const CollectiveCall& call, const void* in, void* out, Stream& stream) {
@@ -47,7 +36,7 @@ void StagedCommunicator::issue_staged(const CollectiveCall& call, const void* in
   const uint64_t bytes_in = input_bytes(call, n_ranks), bytes_out = output_bytes(call, n_ranks);
   const bool in_place = call.kind == Collective::kAllReduce;
   const uint64_t offset_out = in_place ? 0 : aligned(bytes_in);
-  auto* staged_in = static_cast<char*>(line_->buffer(offset_out + bytes_out));
+  auto* staged_in = static_cast<char*>(line_->buffer.get(offset_out + bytes_out));
   char* staged_out = staged_in + offset_out;
   device_.kernels().copy(stream, staged_in, in, bytes_in);
   device_.enqueue(stream,

@@ -6,26 +6,18 @@
 
 #include "runtime/comm/call_order.hpp"
 #include "runtime/comm/counted_communicator.hpp"
+#include "runtime/comm/growing_buffer.hpp"
 
 namespace esp::runtime {
 
 // What a communicator and its subsets have in common. A GPU's driver runs the host functions of all streams one after
 // the other: were two groups not kept in one order, each of two ranks could sit in the collective that the other one
 // has yet to reach. So one order, and one buffer, serve them all.
-class StagingLine {
- public:
-  explicit StagingLine(Device& device);
+struct StagingLine {
+  explicit StagingLine(Device& device) : order(device), buffer(device.memory(), ESP_PINNED) {}
 
-  CallOrder& order() { return order_; }
-  // Pinned. Grows, by allocation, when a collective is larger than all before it: let it happen before a step is
-  // captured. Outgrown buffers stay, since queued work and graphs use them.
-  void* buffer(uint64_t bytes);
-
- private:
-  Arena arena_;
-  CallOrder order_;
-  void* buffer_ = nullptr;
-  uint64_t capacity_ = 0;
+  CallOrder order;
+  GrowingBuffer buffer;
 };
 
 // On any device, and on its CPU streams, too. Captured into a graph, a collective repeats at every launch: the graph
@@ -35,7 +27,7 @@ class StagedCommunicator final : public CountedCommunicator {
   StagedCommunicator(Device& device, std::unique_ptr<HostCollectives> host);
 
   std::unique_ptr<Communicator> subset(std::span<const int32_t> ranks) override;
-  void forget_order() override { line_->order().forget(); }
+  void forget_order() override { line_->order.forget(); }
 
  private:
   StagedCommunicator(Device& device, std::unique_ptr<HostCollectives> host, std::shared_ptr<StagingLine> line);

@@ -10,6 +10,7 @@
 #include "error.hpp"
 #include "runtime/comm/call_order.hpp"
 #include "runtime/comm/counted_communicator.hpp"
+#include "runtime/comm/growing_buffer.hpp"
 #include "runtime/comm/lost_peer.hpp"
 #include "runtime/cuda/nccl_library.hpp"
 #include "runtime/cuda/nccl_watchdog.hpp"
@@ -49,25 +50,6 @@ ncclConfig_t config_of(const GroupFacts& facts) {
   return config;
 }
 
-// Scratch of a communicator; outgrown blocks stay, since queued work and graphs use them.
-class Scratch {
- public:
-  explicit Scratch(Device& device) : arena_(device.memory(), "communication") {}
-  void* get(uint64_t bytes) {
-    if (bytes > capacity_) {
-      const uint64_t grown = std::max(bytes, 2 * capacity_);
-      block_ = arena_.alloc(ESP_DEVICE, grown, ESP_TAG_BUCKET);
-      capacity_ = grown;
-    }
-    return block_;
-  }
-
- private:
-  Arena arena_;
-  void* block_ = nullptr;
-  uint64_t capacity_ = 0;
-};
-
 class NcclCommunicator final : public CountedCommunicator {
  public:
   NcclCommunicator(CudaDevice& device, std::shared_ptr<NcclWatchdog> watchdog, ncclComm_t comm, GroupFacts facts)
@@ -76,7 +58,7 @@ class NcclCommunicator final : public CountedCommunicator {
         watchdog_(std::move(watchdog)),
         group_(watchdog_->add(comm, std::move(facts))),
         order_(device),
-        scratch_(device) {}
+        scratch_(device.memory(), ESP_DEVICE) {}
   ~NcclCommunicator() override { watchdog_->remove(group_); }
 
   std::unique_ptr<Communicator> subset(std::span<const int32_t> ranks) override;
@@ -95,7 +77,7 @@ class NcclCommunicator final : public CountedCommunicator {
   std::shared_ptr<NcclWatchdog> watchdog_;
   std::shared_ptr<NcclGroup> group_;
   CallOrder order_;
-  Scratch scratch_;
+  GrowingBuffer scratch_;
   uint64_t n_subsets_ = 0;
 };
 
