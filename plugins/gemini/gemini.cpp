@@ -97,16 +97,12 @@ class Gemini {
   void post_backward(const esp_step& step, uint32_t) {
     if (!gradients_) return;
     gradients_->close(step);
-    for (const esp::kit::Window& window : chunks_.windows.closes(step.pos)) {
-      if (window.last) update_->gradient_complete(chunks_.layout.blocks()[window.block]);
-    }
+    chunks_.for_finished(step.pos, [this](const Block& chunk) { update_->gradient_complete(chunk); });
   }
 
   void end_pass(const esp_step&) {
     if (!update_) return;
-    for (const Block& chunk : chunks_.layout.blocks()) {
-      if (chunks_.trained(chunk) && chunks_.windows.count(chunk.index) == 0) update_->gradient_complete(chunk);
-    }
+    chunks_.for_unreached([this](const Block& chunk) { update_->gradient_complete(chunk); });
     update_->finish(reduction_);
   }
 

@@ -78,21 +78,14 @@ class Zero {
   void post_backward(const esp_step& step, uint32_t) {
     if (!gradients_) return;
     gradients_->close(step);
-    for (const esp::kit::Window& window : sharding_.windows.closes(step.pos)) {
-      if (window.last) gradient_final(sharding_.layout.blocks()[window.block]);
-    }
+    sharding_.for_finished(step.pos, [this](const Block& block) { gradient_final(block); });
   }
 
   void end_pass(const esp_step&) {
     if (!update_) return;
-    for (const Block& block : sharding_.layout.blocks()) {
-      if (sharding_.trained(block) && sharding_.windows.count(block.index) == 0) gradient_final(block);
-    }
+    sharding_.for_unreached([this](const Block& block) { gradient_final(block); });
     update_->finish_norm();
-    if (!update_->waits_for_norm()) return;
-    for (const Block& block : sharding_.layout.blocks()) {
-      if (sharding_.trained(block)) update_->apply(block);
-    }
+    if (update_->waits_for_norm()) sharding_.for_trained([this](const Block& block) { update_->apply(block); });
   }
 
   void state(const esp::ShardSink& sink) const {

@@ -53,6 +53,27 @@ struct Sharding {
     windows = Windows(view, layout, n_trained);
   }
 
+  // Calls act with each trained block whose gradient is final with the backward at a position of view.train.
+  template <class Act>
+  void for_finished(uint32_t pos, Act act) const {
+    for (const Window& window : windows.closes(pos)) {
+      if (window.last) act(layout.blocks()[window.block]);
+    }
+  }
+
+  template <class Act>
+  void for_trained(Act act) const {
+    for (uint32_t index = 0; index < n_trained; ++index) act(layout.blocks()[index]);
+  }
+
+  // Trained, but no backward of the schedule adds to their gradients.
+  template <class Act>
+  void for_unreached(Act act) const {
+    for_trained([&](const Block& block) {
+      if (windows.count(block.index) == 0) act(block);
+    });
+  }
+
   // Lists this rank's part of a block that is not trained; own: the first of its elements, in compute_t.
   void list_fixed(const StateEmitter& emitter, const Block& block, void* own) const {
     for (const Piece& piece : partition.own(block)) {
