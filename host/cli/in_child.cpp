@@ -11,7 +11,7 @@
 #include <iostream>
 
 #include "error.hpp"
-#include "supervisor/unique_fd.hpp"
+#include "supervisor/shared_file.hpp"
 
 namespace esp::cli {
 namespace {
@@ -19,32 +19,6 @@ namespace {
 // The first byte of what a child leaves; nothing at all when it died.
 constexpr char kResult = 'r';
 constexpr char kError = 'e';  // followed by the exit code as one byte
-
-// A file in memory that both processes know. Not a pipe: it takes what the child writes whether or not anybody reads.
-UniqueFd shared_file() {
-  UniqueFd file(memfd_create("child", MFD_CLOEXEC));
-  if (file.get() < 0) {
-    throw Error(ExitCode::kResource, std::string("no memory to talk with a child process: ") + strerror(errno));
-  }
-  return file;
-}
-
-void write_all(int fd, const std::string& text) {
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t n = write(fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno != EINTR) return;
-    if (n > 0) done += static_cast<size_t>(n);
-  }
-}
-
-std::string read_whole(int fd) {
-  std::string text;
-  char part[4096];
-  for (ssize_t n; (n = pread(fd, part, sizeof part, static_cast<off_t>(text.size()))) > 0;) {
-    text.append(part, static_cast<size_t>(n));
-  }
-  return text;
-}
 
 std::string error_text(ExitCode code, const std::string& message) {
   return std::string{kError, static_cast<char>(code)} + message;
@@ -83,7 +57,7 @@ std::string ending(int status, unsigned limit_s) {
 }  // namespace
 
 std::string in_child(const std::function<std::string()>& body, unsigned limit_s, const std::string& hint) {
-  const UniqueFd result = shared_file(), messages = shared_file();
+  const UniqueFd result = make_shared_file(), messages = make_shared_file();
   std::cout.flush();
   const pid_t child = fork();
   if (child < 0) throw Error(ExitCode::kResource, std::string("no child process: ") + strerror(errno));

@@ -12,7 +12,7 @@
 
 #include "error.hpp"
 #include "report/json_text.hpp"
-#include "supervisor/unique_fd.hpp"
+#include "supervisor/shared_file.hpp"
 #include "verify/arena.hpp"
 #include "verify/phase_note.hpp"
 #include "verify/test_case.hpp"
@@ -59,22 +59,6 @@ Json to_json(const Finding& finding) {
 Finding finding_of(const Json& json) {
   return {
       json["rule"], json["what"], {json["call"], json["rank"], json["step"], json["unit"], json["pos"]}, json["times"]};
-}
-
-void write_all(int fd, const std::string& text) {
-  for (size_t done = 0; done < text.size();) {
-    const ssize_t n = write(fd, text.data() + done, text.size() - done);
-    if (n < 0 && errno != EINTR) return;
-    if (n > 0) done += static_cast<size_t>(n);
-  }
-}
-
-std::string read_whole(int fd) {
-  std::string text;
-  char part[4096];
-  for (ssize_t n; (n = pread(fd, part, sizeof part, static_cast<off_t>(text.size()))) > 0;)
-    text.append(part, static_cast<size_t>(n));
-  return text;
 }
 
 [[noreturn]] void run_child(const TestCase& test, unsigned limit_s, int result) {
@@ -130,8 +114,8 @@ TestResult run_test(const TestCase& test, unsigned limit_s) {
   }
   const auto begin = std::chrono::steady_clock::now();
   g_note = shared_note();
-  const UniqueFd file(memfd_create("test", MFD_CLOEXEC));
-  const pid_t child = file.get() < 0 ? -1 : fork();
+  const UniqueFd file = make_shared_file();
+  const pid_t child = fork();
   if (child < 0) throw Error(ExitCode::kResource, std::string("no child process for a test: ") + strerror(errno));
   if (child == 0) run_child(test, limit_s, file.get());
   int status = 0;
