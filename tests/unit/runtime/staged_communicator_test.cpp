@@ -6,18 +6,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "race_suppressions.hpp"
 #include "ranks.hpp"
 #include "rig.hpp"
 #include "runtime/comm/gloo_group.hpp"
-
-#ifdef __SANITIZE_THREAD__
-// LibTorch and libstdc++ are not instrumented, so the counting of references to exceptions that cross threads is not
-// seen.
-extern "C" __attribute__((visibility("default"))) const char* __tsan_default_suppressions() {
-  return "race:libtorch_cpu.so\nrace:std::__exception_ptr::exception_ptr::_M_release\nrace:std::runtime_error::~"
-         "runtime_error\n";
-}
-#endif
 
 namespace esp::runtime::test {
 namespace {

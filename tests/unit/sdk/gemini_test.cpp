@@ -78,17 +78,7 @@ INSTANTIATE_TEST_SUITE_P(PlacementsAndWorlds, Gemini,
                          name_of);
 
 TEST_P(Gemini, EqualsTheOracleBitForBit) {
-  for (uint32_t n_micro : {1u, 3u}) {
-    for (uint32_t flags : {0u, ESP_UPDATE_NORM, ESP_UPDATE_NORM | ESP_UPDATE_BARRIER}) {
-      for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16}) {
-        ToySettings run = settings();
-        run.n_micro = n_micro;
-        run.update.flags = flags;
-        run.precision = precision;
-        check(run);
-      }
-    }
-  }
+  for (const ToySettings& run : update_variants(settings())) check(run);
 }
 
 TEST_P(Gemini, EqualsTheOracleWithoutPrefetchAndWithAllChunksGathered) {

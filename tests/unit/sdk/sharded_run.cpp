@@ -37,6 +37,21 @@ Values assembled(const std::vector<ToyRank>& ranks, const std::string& slot) {
   return out;
 }
 
+std::vector<ToySettings> update_variants(const ToySettings& settings) {
+  std::vector<ToySettings> variants;
+  for (uint32_t n_micro : {1u, 3u}) {
+    for (uint32_t flags : {0u, ESP_UPDATE_NORM, ESP_UPDATE_NORM | ESP_UPDATE_BARRIER}) {
+      for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16}) {
+        ToySettings& run = variants.emplace_back(settings);
+        run.n_micro = n_micro;
+        run.update.flags = flags;
+        run.precision = precision;
+      }
+    }
+  }
+  return variants;
+}
+
 void check_sharded(const ToySettings& settings, const Expected& expected) {
   const auto ranks = train(settings);
   for (const ToyRank& rank : ranks) {

@@ -55,17 +55,7 @@ INSTANTIATE_TEST_SUITE_P(StagesAndWorlds, Zero,
                          ::testing::Combine(::testing::Values(1u, 2u, 3u), ::testing::Values(1, 2, 3, 5)));
 
 TEST_P(Zero, EqualsTheOracleBitForBit) {
-  for (uint32_t n_micro : {1u, 3u}) {
-    for (uint32_t flags : {0u, ESP_UPDATE_NORM, ESP_UPDATE_NORM | ESP_UPDATE_BARRIER}) {
-      for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16}) {
-        ToySettings run = settings();
-        run.n_micro = n_micro;
-        run.update.flags = flags;
-        run.precision = precision;
-        check(run);
-      }
-    }
-  }
+  for (const ToySettings& run : update_variants(settings())) check(run);
 }
 
 TEST_P(Zero, EqualsTheOracleWithTheOptimizerInHostMemory) {
