@@ -1,4 +1,4 @@
-// host plugins schema | example | reference: what editors, beginners and readers want to know of a library's options.
+// host plugins schema | example: what editors and beginners want to know of a library's options.
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <string>
