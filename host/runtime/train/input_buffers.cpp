@@ -20,6 +20,10 @@ InputBuffers::InputBuffers(std::span<const esp_field* const> fields, uint32_t n_
   }
   device_buffers_ = allocate(ESP_DEVICE, n_micro, rows);
   valid_ = static_cast<uint32_t*>(arena_.alloc(ESP_DEVICE, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));
+  if (device.kind() == ESP_CUDA) {
+    landing_ = allocate(ESP_DEVICE, n_micro, rows);
+    landed_valid_ = static_cast<uint32_t*>(arena_.alloc(ESP_DEVICE, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));
+  }
   for (InputStage& stage : stages_) {
     stage.buffers = allocate(ESP_PINNED, n_micro, rows);
     stage.valid = static_cast<uint32_t*>(arena_.alloc(ESP_PINNED, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));

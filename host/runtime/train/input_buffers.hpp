@@ -1,4 +1,5 @@
-// Memory of the model's inputs: fixed addresses on the device, and two sets of host buffers that fill them in turn.
+// Memory of the model's inputs: fixed addresses on the device, and two sets of host buffers that fill them in turn; on
+// a GPU by way of a landing, where the samples of the next step arrive while this one runs.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +33,10 @@ class InputBuffers {
   const std::vector<InputField>& fields() const { return fields_; }
   InputStage& stage(int index) { return stages_[index]; }  // 0 or 1
   void* device_buffer(uint32_t micro, size_t field) const { return device_buffers_[micro][field]; }
-  uint32_t* valid() const { return valid_; }  // [n_micro] device
+  bool has_landing() const { return landed_valid_ != nullptr; }
+  void* landing(uint32_t micro, size_t field) const { return landing_[micro][field]; }  // device, like device_buffer
+  uint32_t* valid() const { return valid_; }                                            // [n_micro] device
+  uint32_t* landed_valid() const { return landed_valid_; }
   const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
 
  private:
@@ -42,8 +46,9 @@ class InputBuffers {
   Arena arena_;
   std::vector<InputField> fields_;
   InputStage stages_[2];
-  std::vector<std::vector<void*>> device_buffers_;  // [micro][field]
+  std::vector<std::vector<void*>> device_buffers_, landing_;  // [micro][field]
   uint32_t* valid_ = nullptr;
+  uint32_t* landed_valid_ = nullptr;
   std::vector<std::vector<esp_tensor>> tensors_;
   std::vector<std::vector<const esp_tensor*>> tensor_lists_;
 };

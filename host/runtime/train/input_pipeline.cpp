@@ -7,6 +7,10 @@ namespace esp::runtime {
 InputPipeline::InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro,
                              uint32_t rows, Device& device)
     : dataset_(dataset), device_(device), buffers_(fields, n_micro, rows, device) {
+  if (buffers_.has_landing()) {
+    arrivals_ = device.create_stream(ESP_STREAM_DEVICE, 0, "inputs");
+    left_ = device.create_event();
+  }
   thread_ = std::thread([this] { run(); });
 }
 
@@ -74,23 +78,62 @@ double InputPipeline::take() {
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
 
   InputStage& stage = buffers_.stage(current_);
-  Stream& compute = device_.compute();
-  device_.kernels().copy(compute, buffers_.valid(), stage.valid, stage.micros * sizeof(uint32_t));
-  taken_labels_.assign(stage.micros, {});
+  if (buffers_.has_landing()) {
+    copy_by_landing(stage);
+  } else {
+    copy_in(stage);
+  }
+  keep_labels(stage);
+  current_ = 1 - current_;
+  return waited.count();
+}
+
+void InputPipeline::for_each_piece(const InputStage& stage, const std::function<void(const Piece&)>& visit) const {
   const std::vector<InputField>& fields = buffers_.fields();
   for (uint32_t micro = 0; micro < stage.micros; ++micro) {
     for (size_t f = 0; f < fields.size(); ++f) {
       const uint64_t bytes = fields[f].row_bytes * stage.valid[micro];
-      if (bytes > 0) device_.kernels().copy(compute, buffers_.device_buffer(micro, f), stage.buffers[micro][f], bytes);
-      if (fields[f].is_label) {
-        const auto* labels = static_cast<const int64_t*>(stage.buffers[micro][f]);
-        taken_labels_[micro].assign(labels, labels + stage.valid[micro]);
-      }
+      if (bytes > 0) visit({micro, f, bytes});
     }
   }
+}
+
+void InputPipeline::copy_in(InputStage& stage) {
+  Stream& compute = device_.compute();
+  device_.kernels().copy(compute, buffers_.valid(), stage.valid, stage.micros * sizeof(uint32_t));
+  for_each_piece(stage, [&](const Piece& piece) {
+    device_.kernels().copy(compute, buffers_.device_buffer(piece.micro, piece.field),
+                           stage.buffers[piece.micro][piece.field], piece.bytes);
+  });
   device_.record(*stage.copied, compute);
-  current_ = 1 - current_;
-  return waited.count();
+}
+
+void InputPipeline::copy_by_landing(InputStage& stage) {
+  Stream& compute = device_.compute();
+  const uint64_t valid_bytes = stage.micros * sizeof(uint32_t);
+  device_.wait(*arrivals_, *left_);
+  device_.kernels().copy(*arrivals_, buffers_.landed_valid(), stage.valid, valid_bytes);
+  for_each_piece(stage, [&](const Piece& piece) {
+    device_.kernels().copy(*arrivals_, buffers_.landing(piece.micro, piece.field),
+                           stage.buffers[piece.micro][piece.field], piece.bytes);
+  });
+  device_.record(*stage.copied, *arrivals_);
+  device_.wait(compute, *stage.copied);
+  device_.kernels().copy(compute, buffers_.valid(), buffers_.landed_valid(), valid_bytes);
+  for_each_piece(stage, [&](const Piece& piece) {
+    device_.kernels().copy(compute, buffers_.device_buffer(piece.micro, piece.field),
+                           buffers_.landing(piece.micro, piece.field), piece.bytes);
+  });
+  device_.record(*left_, compute);
+}
+
+void InputPipeline::keep_labels(const InputStage& stage) {
+  taken_labels_.assign(stage.micros, {});
+  for_each_piece(stage, [&](const Piece& piece) {
+    if (!buffers_.fields()[piece.field].is_label) return;
+    const auto* labels = static_cast<const int64_t*>(stage.buffers[piece.micro][piece.field]);
+    taken_labels_[piece.micro].assign(labels, labels + stage.valid[piece.micro]);
+  });
 }
 
 }  // namespace esp::runtime

@@ -1,9 +1,11 @@
 // From a data set to the model's inputs: samples are fetched by a thread of its own while the step before runs, and
-// copied to device memory at fixed addresses when their step starts.
+// copied to device memory at fixed addresses when their step starts. A GPU gets them over PCIe on a stream of its own
+// meanwhile, so that only a copy inside its memory is left to the step.
 #pragma once
 
 #include <condition_variable>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -39,7 +41,8 @@ class InputPipeline {
 
   // Starts fetching; at most one request is under way and one is waiting to be taken. [main]
   void request(StepRequest step);
-  // Waits for the requested samples and enqueues their copies on the compute stream; returns the seconds waited. [main]
+  // Waits for the requested samples and enqueues their copies, which the compute stream has before what comes next;
+  // returns the seconds waited. [main]
   double take();
 
   // Device addresses, fixed for the run.
@@ -51,10 +54,22 @@ class InputPipeline {
  private:
   void run();
   void fetch(const StepRequest& step, InputStage& stage);
+  // The filled part of one field of one micro-batch.
+  struct Piece {
+    uint32_t micro;
+    size_t field;
+    uint64_t bytes;
+  };
+  void for_each_piece(const InputStage& stage, const std::function<void(const Piece&)>& visit) const;
+  void copy_in(InputStage& stage);
+  void copy_by_landing(InputStage& stage);
+  void keep_labels(const InputStage& stage);
 
   Dataset& dataset_;
   Device& device_;
   InputBuffers buffers_;
+  std::unique_ptr<Stream> arrivals_;  // of the landing; NULL where there is none
+  std::unique_ptr<Event> left_;       // the landing may be overwritten
   int current_ = 0;  // stage of the request under way; two alternate, so that a fetch never writes what a copy reads
   std::vector<std::vector<int64_t>> taken_labels_;
 
