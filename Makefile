@@ -3,6 +3,13 @@ BUILD ?= build
 HOST := $(BUILD)/stage/bin/host
 DEMO := $(BUILD)/demo
 
+# make CUDA=1 ...: the CUDA parts, too, with a compiler out of wheels instead of an installed toolkit.
+with_cuda = cuda=;
+ifeq ($(CUDA),1)
+with_cuda = set -e; toolkit=$$(cmake/bootstrap.sh cuda); export CUDACXX=$$toolkit/cu13/bin/nvcc; \
+  cuda="-DEspalier_CUDA=ON -DCMAKE_CUDA_COMPILER=$$CUDACXX -DEspalier_NCCL_INCLUDE=$$toolkit/nccl/include";
+endif
+
 .PHONY: demo test setup build package lint clean
 
 demo: build
@@ -17,12 +24,12 @@ demo: build
 # Building as it was configured the last time; the first time without the tests.
 build:
 	@cmake/bootstrap.sh build
-	@test -f $(BUILD)/build.ninja || cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=OFF
+	@$(with_cuda) { [ -f $(BUILD)/build.ninja ] && [ -z "$$cuda" ]; } || cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=OFF $$cuda
 	cmake --build $(BUILD)
 
 test:
 	@cmake/bootstrap.sh test
-	cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=ON
+	@$(with_cuda) cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=ON $$cuda
 	cmake --build $(BUILD)
 	cd $(BUILD) && ctest --output-on-failure --label-exclude slow
 

@@ -2,9 +2,10 @@
 # Installs what is missing on a Debian 12 machine, as root or with sudo; does nothing (and needs neither) where all is there.
 #   bootstrap.sh build   what building and running needs, and LibTorch in a cache outside the build folder
 #   bootstrap.sh test    the same, and what the tests need
+#   bootstrap.sh cuda    a CUDA compiler and what it needs beside LibTorch, in that cache; prints where it is
 set -euo pipefail
 
-readonly torch_version=2.11.0
+readonly torch_version=2.11.0 cuda_version=13.0
 readonly cache="${XDG_CACHE_HOME:-$HOME/.cache}/espalier"
 readonly here="$(cd "$(dirname "$0")" && pwd)"
 readonly build_packages="g++ cmake ninja-build ccache python3 python3-pip libboost-dev libboost-program-options-dev \
@@ -48,28 +49,54 @@ have_libtorch() {
   [ "${version%%+*}" = "$torch_version" ]
 }
 
-# Into a folder of its own first: an interrupted download leaves nothing that looks complete.
-fetch_libtorch() {
-  have_libtorch && return 0
+# pip_install WHAT REQUIREMENTS FOLDER: into a folder of its own first, so an interrupted download leaves nothing that
+# looks complete.
+pip_install() {
+  local log
+  log="$(mktemp)"
+  rm -rf "$3.part"
+  echo "setup: fetching $1, pinned and hashed, into $cache" >&2
+  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --no-compile --disable-pip-version-check \
+    --root-user-action ignore --target "$3.part" -r "$here/$2" >"$log" 2>&1 ||
+    fail "pip could not fetch $1: $(grep -m1 -i 'error' "$log" || tail -n1 "$log")"
+  rm -f "$log"
+}
+
+lock_cache() {
   mkdir -p "$cache"
   exec 9>"$cache/.lock"
   flock 9
+}
+
+fetch_libtorch() {
   have_libtorch && return 0
-  local part log
-  part="$cache/libtorch-$torch_version.part"
-  log="$(mktemp)"
-  rm -rf "$part"
-  echo "setup: fetching LibTorch $torch_version (545 MB, pinned and hashed) into $cache"
-  python3 -m pip install --quiet --no-deps --require-hashes --only-binary :all: --no-compile --disable-pip-version-check \
-    --root-user-action ignore --target "$part" -r "$here/libtorch-requirements.txt" >"$log" 2>&1 ||
-    fail "pip could not fetch LibTorch: $(grep -m1 -i 'error' "$log" || tail -n1 "$log")"
-  mv "$part" "$cache/libtorch-$torch_version"
-  rm -f "$log"
+  lock_cache
+  have_libtorch && return 0
+  pip_install "LibTorch $torch_version (545 MB)" libtorch-requirements.txt "$cache/libtorch-$torch_version"
+  mv "$cache/libtorch-$torch_version.part" "$cache/libtorch-$torch_version"
+}
+
+# The wheels carry libraries under the names of their versions; a linker asks for names without.
+name_for_linker() {
+  local library
+  for library in "$1"/lib*.so.*; do ln -sf "${library##*/}" "${library%%.so.*}.so"; done
+}
+
+fetch_cuda() {
+  local toolkit="$cache/cuda-$cuda_version"
+  lock_cache
+  if [ ! -d "$toolkit" ]; then
+    pip_install "the CUDA $cuda_version compiler and headers (720 MB)" cuda-requirements.txt "$toolkit"
+    name_for_linker "$toolkit.part/nvidia/cu13/lib"
+    mv "$toolkit.part" "$toolkit"
+  fi
+  echo "$toolkit/nvidia"
 }
 
 case "${1:-}" in
   build) install_packages $build_packages ;;
   test) install_packages $build_packages $test_packages ;;
-  *) fail "usage: bootstrap.sh build|test" ;;
+  cuda) fetch_cuda; exit ;;
+  *) fail "usage: bootstrap.sh build|test|cuda" ;;
 esac
 fetch_libtorch
