@@ -7,6 +7,7 @@
 #include <espalier/strategy.h>
 
 #include <array>
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <memory>
@@ -43,6 +44,17 @@ struct Instance {
 
 enum class Task { kTrain, kEvaluate, kExport };
 
+// Where a rank says what it is doing, for crash messages: see supervisor/phase.hpp. Without `name` nobody asks.
+struct PhaseBoard {
+  uint32_t (*name)(const char* text, bool in_plugin) = nullptr;  // [any thread] a number for enter
+  std::atomic<uint32_t>* current = nullptr;
+
+  void enter(uint32_t number) const { current->store(number, std::memory_order_relaxed); }
+  void enter(const char* text, bool in_plugin) const {
+    if (name != nullptr) enter(name(text, in_plugin));
+  }
+};
+
 struct Job {
   Task task = Task::kTrain;
   RunConfig config;
@@ -51,8 +63,7 @@ struct Job {
   std::string model_folder;         // where the trained weights go; empty = nowhere. An existing, empty folder
   esp_dtype model_dtype = ESP_F32;  // of the weights written
   const volatile std::sig_atomic_t* stop = nullptr;  // becomes non-zero when the run shall end
-  // Told what this rank is doing and whether that is a plugin's code, for crash messages; any thread. May be null.
-  void (*set_phase)(const char* text, bool in_plugin) = nullptr;
+  PhaseBoard phases;
 };
 
 struct Evaluation {

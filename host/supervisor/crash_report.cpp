@@ -82,7 +82,7 @@ void describe(Line& line, const char* what, const Phase& phase) {
   if (*phase.text) line << " in " << phase.text;
 }
 
-Phase current_phase() {
+Phase phase_now() {
   Phase phase = state.phase->load();
   plain(phase.text);
   return phase;
@@ -98,7 +98,7 @@ void on_crash(int signal) {
     raise(signal);
     return;
   }
-  const Phase phase = current_phase();
+  const Phase phase = phase_now();
   FixedText<64> what;
   what << "crashed with signal " << signal << " (" << signal_name(signal) << ")";
   Line line;
@@ -111,7 +111,7 @@ void on_crash(int signal) {
 
 [[noreturn]] void on_terminate() {
   if (getpid() != state.process || state.busy.test_and_set()) std::abort();
-  const Phase phase = current_phase();
+  const Phase phase = phase_now();
   FixedText<600> what;
   what << "ended by an exception that nobody caught";
   try {

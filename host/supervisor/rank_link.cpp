@@ -4,9 +4,9 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstddef>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -15,21 +15,31 @@
 
 namespace esp {
 
-void PhaseCell::store(const char* text, bool in_plugin) {
+// Two threads that name the same text at once may both write it down, which is harmless.
+uint32_t PhaseCell::name(const char* text, bool in_plugin) {
   Phase phase;
   phase.in_plugin = in_plugin;
-  const size_t length = strnlen(text, sizeof phase.text - 1);
-  std::memcpy(phase.text, text, length);
+  std::memcpy(phase.text, text, strnlen(text, sizeof phase.text - 1));
+  const uint32_t known = std::min(count_.load(std::memory_order_relaxed), kPhases - 1);
+  for (uint32_t number = 1; number <= known; ++number) {
+    const Phase other = phase_of(phases_[number]);
+    if (other.in_plugin == phase.in_plugin && std::strcmp(other.text, phase.text) == 0) return number;
+  }
+  const uint32_t number = std::min(count_.fetch_add(1, std::memory_order_relaxed) + 1, kPhases - 1);
   uint64_t words[kWords];
   std::memcpy(words, &phase, sizeof words);
-  // Words behind the terminator are never read, so a short text costs few stores.
-  const size_t last = (offsetof(Phase, text) + length) / sizeof(uint64_t);
-  for (size_t i = 0; i <= last; ++i) words_[i].store(words[i], std::memory_order_relaxed);
+  for (int i = 0; i < kWords; ++i) phases_[number][i].store(words[i], std::memory_order_relaxed);
+  return number;
 }
 
+// The cell may have been written by a process that is broken: any number is possible.
 Phase PhaseCell::load() const {
+  return phase_of(phases_[std::min(current_.load(std::memory_order_relaxed), kPhases - 1)]);
+}
+
+Phase PhaseCell::phase_of(const Words& from) {
   uint64_t words[kWords];
-  for (int i = 0; i < kWords; ++i) words[i] = words_[i].load(std::memory_order_relaxed);
+  for (int i = 0; i < kWords; ++i) words[i] = from[i].load(std::memory_order_relaxed);
   Phase phase;
   std::memcpy(&phase, words, sizeof phase);
   phase.text[sizeof phase.text - 1] = 0;
@@ -83,7 +93,13 @@ PhaseCell& own_phase() {
   return cell;
 }
 
-void set_phase(const char* text, bool in_plugin) { own_phase().store(text, in_plugin); }
+uint32_t name_phase(const char* text, bool in_plugin) { return own_phase().name(text, in_plugin); }
+
+std::atomic<uint32_t>& current_phase() { return own_phase().current(); }
+
+void set_phase(const char* text, bool in_plugin) {
+  current_phase().store(name_phase(text, in_plugin), std::memory_order_relaxed);
+}
 
 bool send_report(int fd, const RankReport& report) {
   ssize_t written = 0;

@@ -29,18 +29,26 @@ struct Phase {
   char text[240] = {};  // terminated
 };
 
-// The phase of one rank. Words are relaxed atomics: a torn text is harmless, a data race is not. [any thread,
-// async-signal-safe]
+// The phase of one rank: texts that were written down once, and the number of the one that holds now. Words are relaxed
+// atomics: a torn text is harmless, a data race is not. [any thread, async-signal-safe]
 class PhaseCell {
  public:
-  void store(const char* text, bool in_plugin);
+  // The number of a text, written down where it is new. Once all places are taken the last one is used again.
+  uint32_t name(const char* text, bool in_plugin);
+  std::atomic<uint32_t>& current() { return current_; }
   Phase load() const;
 
  private:
+  static constexpr uint32_t kPhases = 64;  // a run has some 40: the functions of its tables, and what the host says
   static constexpr int kWords = sizeof(Phase) / sizeof(uint64_t);
-  std::atomic<uint64_t> words_[kWords] = {};
+  using Words = std::atomic<uint64_t>[kWords];
+  static Phase phase_of(const Words& words);
+
+  std::atomic<uint32_t> current_ = 0;  // 0: nothing was said yet; its text stays empty
+  std::atomic<uint32_t> count_ = 0;    // of numbers given
+  Words phases_[kPhases] = {};
 };
-static_assert(sizeof(PhaseCell) == sizeof(Phase) && std::atomic<uint64_t>::is_always_lock_free);
+static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
 
 // Cells that a process and its children share. Empty where the system gives none: phases are then unknown to the
 // supervisor, nothing else changes.

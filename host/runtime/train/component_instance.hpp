@@ -1,8 +1,8 @@
 // A living strategy, model or data set: its table, its `self`, and how its failures become errors of the run.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <span>
@@ -17,8 +17,8 @@ namespace esp::runtime {
 struct Callee {
   std::string name;  // "libddp.so:ddp"
   uint32_t kind = ESP_STRATEGY;
-  void (*set_phase)(const char*, bool in_plugin) = nullptr;  // see Job
-  std::function<void()> root_cause;                          // throws what failed underneath, if anything did
+  PhaseBoard phases;
+  std::function<void()> root_cause;  // throws what failed underneath, if anything did
 };
 
 // Throws the Error that a failed call stands for. `function`: e.g. "pre_forward".
@@ -38,13 +38,14 @@ class ComponentInstance {
       throw Error(ExitCode::kPlugin, callee_.name + " offers no table " + table_id);
     }
     table_ = adopt<Table>(table);
-    enter("create");
-    esp_error error = empty_error();
+    say_phase("create");
+    esp_error error;
+    clear(error);
     const esp_status status = instance.component->create(host, config, &self_, &error);
     if (status != ESP_OK) throw_call_error(callee_, "create", status, error);
   }
   ~ComponentInstance() {
-    enter("destroy");
+    say_phase("destroy");
     table_.destroy(self_);
   }
   ComponentInstance(const ComponentInstance&) = delete;
@@ -53,8 +54,9 @@ class ComponentInstance {
   // Calls a function of the table with `self` before and an esp_error behind the arguments; throws when it fails.
   template <class Function, class... Args>
   void call(const char* name, Function Table::*function, Args... args) {
-    enter(name);
-    esp_error error = empty_error();
+    enter(name, &(table_.*function));
+    esp_error error;
+    clear(error);
     const esp_status status = (table_.*function)(self_, args..., &error);
     if (status != ESP_OK) throw_call_error(callee_, name, status, error);
   }
@@ -69,21 +71,33 @@ class ComponentInstance {
   const std::string& name() const { return callee_.name; }
 
  private:
-  static esp_error empty_error() {
-    esp_error error{};
+  // Every hook comes through here: only what is read when nothing was written.
+  static void clear(esp_error& error) {
     error.struct_size = sizeof error;
-    return error;
+    error.code = ESP_OK;
+    error.rule = error.reserved = 0;
+    error.where[0] = error.message[0] = '\0';
   }
-  void enter(const char* function) const {
-    if (callee_.set_phase == nullptr) return;
-    char text[192];  // every hook comes through here: no allocation
-    std::snprintf(text, sizeof text, "%s of %s", function, callee_.name.c_str());
-    callee_.set_phase(text, true);
+  uint32_t name_phase(const char* function) const {
+    return callee_.phases.name((std::string(function) + " of " + callee_.name).c_str(), true);
+  }
+  void say_phase(const char* function) const {
+    if (callee_.phases.name != nullptr) callee_.phases.enter(name_phase(function));
+  }
+  // place: of the function in the table, which tells where its number is kept.
+  void enter(const char* function, const void* place) {
+    if (callee_.phases.name == nullptr) return;
+    const auto offset = static_cast<const char*>(place) - reinterpret_cast<const char*>(&table_);
+    std::atomic<uint32_t>& known = phases_[static_cast<size_t>(offset) / sizeof(void*)];
+    uint32_t number = known.load(std::memory_order_relaxed);
+    if (number == 0) known.store(number = name_phase(function), std::memory_order_relaxed);
+    callee_.phases.enter(number);
   }
 
   Callee callee_;
   Table table_{};
   void* self_ = nullptr;
+  std::atomic<uint32_t> phases_[sizeof(Table) / sizeof(void*)] = {};  // by function; 0: not called yet
 };
 
 using Strategy = ComponentInstance<esp_strategy_v1>;

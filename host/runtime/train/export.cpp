@@ -8,7 +8,7 @@ void export_weights(const Job& job, Observer& observer) {
   const LogSink log = [&](uint32_t level, const std::string& who, const std::string& text) {
     observer.log(level, who, text);
   };
-  const Callee callee{job.model.library + ":" + job.model.component->id, ESP_MODEL, job.set_phase, {}};
+  const Callee callee{job.model.library + ":" + job.model.component->id, ESP_MODEL, job.phases, {}};
   ServiceOptions options;
   options.kind = ESP_MODEL;
   options.component = callee.name;

@@ -105,7 +105,7 @@ const char* precision_name(uint32_t precision) {
 Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), observer(the_observer) {
   const RankFacts& ranks = job.ranks;
   device = make_device(job);
-  if (job.set_phase != nullptr) job.set_phase("connecting the ranks", false);
+  job.phases.enter("connecting the ranks", false);
   world = connect(ranks, job.config.run.timeout_s, *device, gpu_facts());
   describe_run();
   create_dataset();
@@ -176,7 +176,7 @@ void Session::throw_if_stopped() const {
 }
 
 Callee Session::callee(const Instance& instance, uint32_t kind) const {
-  return {instance.library + ":" + instance.component->id, kind, job.set_phase, [this] { device->check(); }};
+  return {instance.library + ":" + instance.component->id, kind, job.phases, [this] { device->check(); }};
 }
 
 std::unique_ptr<HostServices> Session::make_services(const Instance& instance, uint32_t kind) {
@@ -305,7 +305,7 @@ void Session::prepare_model() {
 }
 
 void Session::prepare_dataset() {
-  if (job.set_phase != nullptr) job.set_phase("decoding the data", false);
+  job.phases.enter("decoding the data", false);
   std::vector<std::string> names;
   if (training()) {
     names.push_back("train");

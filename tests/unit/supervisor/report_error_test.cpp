@@ -42,7 +42,7 @@ TEST(Phase, IsReadBackAsWritten) {
   set_phase("forward_unit of libvit.so", true);
   EXPECT_STREQ(own_phase().load().text, "forward_unit of libvit.so");
   EXPECT_EQ(own_phase().load().in_plugin, 1u);
-  set_phase("step 7.", false);  // exactly one word with its terminator, over a longer text
+  set_phase("step 7.", false);
   EXPECT_STREQ(own_phase().load().text, "step 7.");
   EXPECT_EQ(own_phase().load().in_plugin, 0u);
   set_phase("", false);
@@ -52,6 +52,21 @@ TEST(Phase, IsReadBackAsWritten) {
 TEST(Phase, OfAnyLengthIsCutAndTerminated) {
   set_phase(std::string(1000, 'x').c_str(), false);
   EXPECT_EQ(std::string(own_phase().load().text), std::string(239, 'x'));
+}
+
+TEST(Phase, HasOneNumberForEqualTexts) {
+  const uint32_t hook = name_phase("pre_forward of libddp.so:ddp", true);
+  const uint32_t other = name_phase("post_forward of libddp.so:ddp", true);
+  EXPECT_NE(hook, other);
+  EXPECT_EQ(name_phase("pre_forward of libddp.so:ddp", true), hook);
+  EXPECT_NE(name_phase("pre_forward of libddp.so:ddp", false), hook);
+  current_phase() = other;
+  EXPECT_STREQ(own_phase().load().text, "post_forward of libddp.so:ddp");
+}
+
+TEST(Phase, IsStillToldWhenThereAreMoreTextsThanPlaces) {
+  for (int i = 0; i < 200; ++i) set_phase(("text " + std::to_string(i)).c_str(), true);
+  EXPECT_STREQ(own_phase().load().text, "text 199");
 }
 
 }  // namespace
