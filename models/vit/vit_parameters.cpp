@@ -32,9 +32,12 @@ void ViTParameters::add_block(const ViTConfig& config, int64_t layer) {
   const int64_t inner = config.intermediate_size;
   const std::string at = "vit.encoder.layer." + std::to_string(layer) + ".";
   BlockIds ids;
-  ids.query = add_linear(at + "attention.attention.query", {hidden, hidden}, config.qkv_bias);
-  ids.key = add_linear(at + "attention.attention.key", {hidden, hidden}, config.qkv_bias);
-  ids.value = add_linear(at + "attention.attention.value", {hidden, hidden}, config.qkv_bias);
+  // Weights, then biases: a strategy that lays parameters out in this order makes one matrix of the three.
+  const std::string names[] = {at + "attention.attention.query", at + "attention.attention.key",
+                               at + "attention.attention.value"};
+  Affine* const affines[] = {&ids.query, &ids.key, &ids.value};
+  for (size_t i = 0; i < 3; ++i) affines[i]->weight = add(names[i] + ".weight", {hidden, hidden}, Start::kNormal);
+  for (size_t i = 0; config.qkv_bias && i < 3; ++i) affines[i]->bias = add(names[i] + ".bias", {hidden}, Start::kZeros);
   ids.attention_out = add_linear(at + "attention.output.dense", {hidden, hidden});
   ids.mlp_in = add_linear(at + "intermediate.dense", {inner, hidden});
   ids.mlp_out = add_linear(at + "output.dense", {hidden, inner});

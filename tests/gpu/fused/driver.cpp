@@ -131,12 +131,12 @@ void Driver::lay_out() {
   offsets_.assign(n, 0);
   std::vector<uint32_t> order;
   for (uint32_t i = 0; i < n; ++i) order.push_back(i);
-  if (job_.side_by_side) {  // weights of query, key and value one after the other, then their biases
+  if (!job_.side_by_side) {  // a bias behind each weight, as strategies may lay them out
     for (size_t layer = 0; layer < static_cast<size_t>(job_.config.num_hidden_layers); ++layer) {
       const BlockIds& ids = parameters_.block(static_cast<uint32_t>(layer));
       const uint32_t first = ids.query.weight;
-      const uint32_t wanted[6] = {ids.query.weight, ids.key.weight, ids.value.weight,
-                                  ids.query.bias,   ids.key.bias,   ids.value.bias};
+      const uint32_t wanted[6] = {ids.query.weight, ids.query.bias,   ids.key.weight,
+                                  ids.key.bias,     ids.value.weight, ids.value.bias};
       std::copy(wanted, wanted + 6, order.begin() + first);
     }
   }
