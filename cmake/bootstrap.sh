@@ -76,10 +76,11 @@ fetch_libtorch() {
   mv "$cache/libtorch-$torch_version.part" "$cache/libtorch-$torch_version"
 }
 
-# The wheels carry libraries under the names of their versions; a linker asks for names without.
+# The wheels carry libraries under the names of their versions, in lib; a linker asks for names without, nvcc for lib64.
 name_for_linker() {
   local library
-  for library in "$1"/lib*.so.*; do ln -sf "${library##*/}" "${library%%.so.*}.so"; done
+  for library in "$1"/lib/lib*.so.*; do ln -sf "${library##*/}" "${library%%.so.*}.so"; done
+  ln -s lib "$1/lib64"
 }
 
 fetch_cuda() {
@@ -87,7 +88,7 @@ fetch_cuda() {
   lock_cache
   if [ ! -d "$toolkit" ]; then
     pip_install "the CUDA $cuda_version compiler and headers (720 MB)" cuda-requirements.txt "$toolkit"
-    name_for_linker "$toolkit.part/nvidia/cu13/lib"
+    name_for_linker "$toolkit.part/nvidia/cu13"
     mv "$toolkit.part" "$toolkit"
   fi
   echo "$toolkit/nvidia"
