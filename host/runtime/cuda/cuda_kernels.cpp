@@ -21,6 +21,7 @@ CudaKernels::~CudaKernels() {
   cudaStreamDestroy(helper_);
   cudaFreeHost(mirror_);
   gpu::free_scratch(scratch_);
+  for (const auto& [index, sums] : tile_sums_) cudaFree(sums);
 }
 
 template <class Launch>
@@ -81,10 +82,12 @@ void CudaKernels::refresh_mirror(cudaStream_t stream, const UpdateBlock* block) 
              "copying the update's numbers");
 }
 
+UpdateBlock* CudaKernels::mirror_if_used() const { return device_.has_cpu_streams() ? mirror_ : nullptr; }
+
 void CudaKernels::begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules,
                                const UpdateInputs& inputs) {
   on_gpu_stream(stream, [=, this](cudaStream_t on) {
-    gpu::begin_update(on, block, mirror_, rules, inputs);
+    gpu::begin_update(on, block, mirror_if_used(), rules, inputs);
     refresh_mirror(on, block);
   });
 }
@@ -95,20 +98,50 @@ void CudaKernels::add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, 
 }
 
 void CudaKernels::sum_partials(Stream& stream, UpdateBlock* block) {
-  on_gpu_stream(stream, [=, this](cudaStream_t on) { gpu::sum_partials(on, block, mirror_); });
+  on_gpu_stream(stream, [=, this](cudaStream_t on) { gpu::sum_partials(on, block, mirror_if_used()); });
 }
 
-void CudaKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) {
+void CudaKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules, bool sums) {
   on_gpu_stream(stream, [=, this](cudaStream_t on) {
-    gpu::finish_norm(on, block, rules);
+    if (sums) {
+      gpu::sum_and_finish_norm(on, block, mirror_if_used(), rules);
+    } else {
+      gpu::finish_norm(on, block, rules);
+    }
     refresh_mirror(on, block);
   });
 }
 
 void CudaKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
-                        std::span<const UpdateRange> ranges) {
-  if (!on_gpu(stream)) return cpu_.apply(stream, mirror_, rules, ranges);
-  gpu::apply(raw(stream), block, rules, ranges.data(), static_cast<uint32_t>(ranges.size()));
+                        std::span<const UpdateRange> ranges, double* add_to) {
+  if (!on_gpu(stream)) {
+    double* of_mirror = add_to == nullptr ? nullptr : &mirror_->partial[stream.index()];
+    return cpu_.apply(stream, mirror_, rules, ranges, of_mirror);
+  }
+  const auto n = static_cast<uint32_t>(ranges.size());
+  double* sums = add_to == nullptr ? nullptr : tile_sums(stream);
+  if (sums != nullptr) {
+    return gpu::apply_adding_squares(raw(stream), block, rules, ranges.data(), n, sums, add_to);
+  }
+  if (add_to != nullptr) {
+    std::vector<NormPiece> pieces;
+    for (const UpdateRange& range : ranges) pieces.push_back({range.grad, range.n, range.grad_t});
+    add_sum_sq(stream, pieces, add_to);
+  }
+  gpu::apply(raw(stream), block, rules, ranges.data(), n);
+}
+
+// Made when the stream first needs it, which is before the step is captured. NULL: too late for that.
+double* CudaKernels::tile_sums(const Stream& stream) {
+  double*& sums = tile_sums_[stream.index()];
+  if (sums != nullptr) return sums;
+  cudaStreamCaptureStatus capturing = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(raw(stream), &capturing), "asking whether a stream is captured");
+  if (capturing != cudaStreamCaptureStatusNone) return nullptr;
+  void* memory = nullptr;
+  check_cuda(cudaMalloc(&memory, gpu::kTileSums * sizeof(double)), "allocating scratch memory");
+  sums = static_cast<double*>(memory);
+  return sums;
 }
 
 void CudaKernels::end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) {

@@ -3,6 +3,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <map>
 #include <span>
 
 #include "runtime/cuda/device_kernels.hpp"
@@ -31,9 +32,9 @@ class CudaKernels final : public Kernels {
   void begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, const UpdateInputs& inputs) override;
   void add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) override;
   void sum_partials(Stream& stream, UpdateBlock* block) override;
-  void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) override;
-  void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
-             std::span<const UpdateRange> ranges) override;
+  void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules, bool sums) override;
+  void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules, std::span<const UpdateRange> ranges,
+             double* add_to) override;
   void end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) override;
 
  private:
@@ -42,12 +43,15 @@ class CudaKernels final : public Kernels {
   template <class Launch>
   void on_gpu_stream(Stream& stream, Launch launch);
   void refresh_mirror(cudaStream_t stream, const UpdateBlock* block);
+  UpdateBlock* mirror_if_used() const;
+  double* tile_sums(const Stream& stream);
 
   CudaDevice& device_;
   CpuKernels cpu_;
-  cudaStream_t helper_ = nullptr;  // for what a CPU queue needs from the GPU
-  gpu::SquareScratch scratch_{};   // by stream index
-  UpdateBlock* mirror_ = nullptr;  // pinned
+  cudaStream_t helper_ = nullptr;          // for what a CPU queue needs from the GPU
+  gpu::SquareScratch scratch_{};           // by stream index
+  std::map<uint32_t, double*> tile_sums_;  // by stream index, of those that have needed some
+  UpdateBlock* mirror_ = nullptr;          // pinned
 };
 
 }  // namespace esp::runtime

@@ -1,16 +1,15 @@
 // esp.kernels on the GPU.
-#include "runtime/cuda/device_kernels.hpp"
-
 #include <algorithm>
 #include <type_traits>
 
+#include "runtime/cuda/device_kernels.hpp"
 #include "runtime/cuda/element.cuh"
 #include "runtime/device/scalar_op.hpp"
 
 namespace esp::runtime::gpu {
 namespace {
 
-constexpr uint32_t kMaxParts = 512;  // blocks of one sum
+constexpr uint32_t kMaxParts = 512;   // blocks of one sum
 constexpr uint32_t kMaxPieces = 160;  // of one launch
 constexpr uint32_t kMaxOps = 32, kMaxRegs = 250;
 
@@ -57,17 +56,6 @@ __global__ void axpby_kernel(uint64_t n, Factor a, const X* x, Factor b, Y* y) {
     for (uint32_t i = 0; i < kVector; ++i) in[i] = in[i] + keep * old[i];
   }
   store4(y, first, n, in);
-}
-
-__device__ double sum_of_block(double mine) {
-  __shared__ double parts[kThreads / 32];
-  for (uint32_t step = 16; step > 0; step /= 2) mine += __shfl_down_sync(~0u, mine, step);
-  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = mine;
-  __syncthreads();
-  double sum = 0;
-  for (double part : parts) sum += part;
-  __syncthreads();
-  return sum;
 }
 
 struct Piece {

@@ -40,13 +40,19 @@ void add_squares(cudaStream_t stream, SquareScratch scratch, uint32_t stream_ind
 // At most 32 operations on 250 registers.
 void scalars(cudaStream_t stream, const esp_sop* ops, uint32_t n_ops, float* const* regs, uint32_t n_regs);
 
-// mirror: pinned; its partial sums belong to the CPU's queues.
+// mirror: pinned; its partial sums belong to the CPU's queues. NULL: there are none.
 void begin_update(cudaStream_t stream, UpdateBlock* block, UpdateBlock* mirror, const UpdateRules& rules,
                   const UpdateInputs& inputs);
 void sum_partials(cudaStream_t stream, UpdateBlock* block, UpdateBlock* mirror);
 void finish_norm(cudaStream_t stream, UpdateBlock* block, const UpdateRules& rules);
+void sum_and_finish_norm(cudaStream_t stream, UpdateBlock* block, UpdateBlock* mirror, const UpdateRules& rules);
 void apply(cudaStream_t stream, const UpdateBlock* block, const UpdateRules& rules, const UpdateRange* ranges,
            uint32_t n);
+// The same, and *add_to += sum of squares of the gradients, added in fp64. sums: kTileSums numbers of scratch memory
+// for the stream alone.
+void apply_adding_squares(cudaStream_t stream, const UpdateBlock* block, const UpdateRules& rules,
+                          const UpdateRange* ranges, uint32_t n, double* sums, double* add_to);
+inline constexpr uint32_t kTileSums = 1u << 14;
 void end_update(cudaStream_t stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned);
 
 }  // namespace esp::runtime::gpu

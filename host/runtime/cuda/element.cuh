@@ -111,6 +111,18 @@ __device__ inline const Part& part_of_tile(const Part* parts, uint32_t n, uint32
   return parts[low];
 }
 
+// Of the block's kThreads threads, added in one order; all get it.
+__device__ inline double sum_of_block(double mine) {
+  __shared__ double parts[kThreads / 32];
+  for (uint32_t step = 16; step > 0; step /= 2) mine += __shfl_down_sync(~0u, mine, step);
+  if (threadIdx.x % 32 == 0) parts[threadIdx.x / 32] = mine;
+  __syncthreads();
+  double sum = 0;
+  for (double part : parts) sum += part;
+  __syncthreads();
+  return sum;
+}
+
 inline uint32_t tiles(uint64_t n) { return static_cast<uint32_t>((n + kTile - 1) / kTile); }
 
 inline void check_launch(const char* kernel) { check_cuda(cudaGetLastError(), std::string("launching ") + kernel); }

@@ -1,5 +1,5 @@
-// esp.update on the GPU: norm, clipping, scaler, AdamW and SGD over many ranges in one launch. The arithmetic is that of
-// the CPU device, operation by operation (this file is compiled without contraction).
+// esp.update on the GPU: norm, clipping, scaler, AdamW and SGD over many ranges in one launch. The arithmetic is that
+// of the CPU device, operation by operation (this file is compiled without contraction).
 #include <algorithm>
 
 #include "runtime/cuda/device_kernels.hpp"
@@ -9,30 +9,49 @@
 namespace esp::runtime::gpu {
 namespace {
 
-constexpr uint32_t kMaxRanges = 56;         // of one launch: arguments of a kernel are at most 4 KiB everywhere
+constexpr uint32_t kMaxRanges = 56;  // of one launch: arguments of a kernel are at most 4 KiB everywhere
 
 __global__ void begin_kernel(UpdateBlock* block, UpdateBlock* mirror, const __grid_constant__ UpdateRules rules,
                              const __grid_constant__ UpdateInputs inputs) {
   for (uint32_t i = threadIdx.x; i < kMaxStreams; i += blockDim.x) {
     block->partial[i] = 0;
-    mirror->partial[i] = 0;
+    if (mirror != nullptr) mirror->partial[i] = 0;
   }
   if (threadIdx.x == 0) begin_numbers(*block, rules, inputs);
 }
 
-// One thread: the order of the sum is that of the streams.
-__global__ void sum_partials_kernel(UpdateBlock* block, UpdateBlock* mirror) {
+// A thread for each stream. The order of the sum is that of the streams; most have nothing to add.
+__device__ void sum_streams(UpdateBlock* block, UpdateBlock* mirror) {
+  static_assert(kMaxStreams == kThreads);
   __shared__ double parts[kMaxStreams];
-  for (uint32_t i = threadIdx.x; i < kMaxStreams; i += blockDim.x) {
-    parts[i] = block->partial[i] + mirror->partial[i];
-    block->partial[i] = 0;
+  __shared__ uint32_t used[kMaxStreams / 32];
+  const uint32_t i = threadIdx.x;
+  double part = block->partial[i];
+  block->partial[i] = 0;
+  if (mirror != nullptr) {
+    part += mirror->partial[i];
     mirror->partial[i] = 0;
   }
+  parts[i] = part;
+  const uint32_t of_warp = __ballot_sync(~0u, part != 0);
+  if (i % 32 == 0) used[i / 32] = of_warp;
   __syncthreads();
-  if (threadIdx.x != 0) return;
+  if (i != 0) return;
   double sum = 0;
-  for (double part : parts) sum += part;
+  for (uint32_t word = 0; word < kMaxStreams / 32; ++word) {
+    for (uint32_t left = used[word]; left != 0; left &= left - 1) sum += parts[word * 32 + __ffs(left) - 1];
+  }
   block->sum = sum;
+}
+
+__global__ void __launch_bounds__(kThreads) sum_partials_kernel(UpdateBlock* block, UpdateBlock* mirror) {
+  sum_streams(block, mirror);
+}
+
+__global__ void __launch_bounds__(kThreads)
+    sum_and_finish_kernel(UpdateBlock* block, UpdateBlock* mirror, const __grid_constant__ UpdateRules rules) {
+  sum_streams(block, mirror);
+  if (threadIdx.x == 0) finish_numbers(*block, rules);
 }
 
 __global__ void finish_norm_kernel(UpdateBlock* block, const __grid_constant__ UpdateRules rules) {
@@ -98,8 +117,8 @@ __device__ void store_kind(void* p, uint8_t kind, uint64_t first, uint64_t n, co
   }
 }
 
-__device__ void adamw(const Range& range, uint64_t first, const UpdateBlock& block, const UpdateRules& rules, float coef,
-                      float (&p)[kVector]) {
+__device__ void adamw(const Range& range, uint64_t first, const UpdateBlock& block, const UpdateRules& rules,
+                      float coef, const float (&g)[kVector], float (&p)[kVector]) {
   const auto keep = static_cast<float>(block.keep[range.group]);
   const auto minus_step = static_cast<float>(-block.step_size[range.group]);
   const auto sqrt_bias2 = static_cast<float>(block.sqrt_bias2);
@@ -107,8 +126,7 @@ __device__ void adamw(const Range& range, uint64_t first, const UpdateBlock& blo
   const auto beta2 = static_cast<float>(rules.beta2);
   const auto one_minus_beta2 = static_cast<float>(1 - rules.beta2);
   const auto eps = static_cast<float>(rules.eps);
-  float g[kVector], m[kVector], v[kVector];
-  load_kind(range.grad, range.grad_t, first, range.n, g);
+  float m[kVector], v[kVector];
   load4(range.slot0, first, range.n, m);
   load4(range.slot1, first, range.n, v);
 #pragma unroll
@@ -124,12 +142,11 @@ __device__ void adamw(const Range& range, uint64_t first, const UpdateBlock& blo
 }
 
 __device__ void sgd(const Range& range, uint64_t first, const UpdateBlock& block, const UpdateRules& rules, float coef,
-                    float (&p)[kVector]) {
+                    const float (&g)[kVector], float (&p)[kVector]) {
   const auto decay = static_cast<float>(block.exact_decay[range.group]);
   const auto minus_lr = static_cast<float>(-block.exact_lr[range.group]);
   const auto momentum = static_cast<float>(rules.momentum);
-  float g[kVector], velocity[kVector];
-  load_kind(range.grad, range.grad_t, first, range.n, g);
+  float velocity[kVector];
   if (range.slot0 != nullptr) load4(range.slot0, first, range.n, velocity);
 #pragma unroll
   for (uint32_t i = 0; i < kVector; ++i) {
@@ -145,24 +162,102 @@ __device__ void sgd(const Range& range, uint64_t first, const UpdateBlock& block
 }
 
 // One tile a block: short blocks drain in microseconds and leave the multiprocessors to more urgent streams.
-__global__ void __launch_bounds__(kThreads) apply_kernel(const UpdateBlock* block, const __grid_constant__ Batch batch) {
-  if (batch.rules.barrier && block->found_inf != 0) return;
+// kSquares: sums[block] becomes the sum of squares of its gradients; only without barrier.
+template <bool kSquares>
+__global__ void __launch_bounds__(kThreads)
+    apply_kernel(const UpdateBlock* block, const __grid_constant__ Batch batch, double* sums) {
+  if (!kSquares && batch.rules.barrier && block->found_inf != 0) return;
   const Range& range = part_of_tile(batch.ranges, batch.n, blockIdx.x);
   const uint64_t first = static_cast<uint64_t>(blockIdx.x - range.first_tile) * kTile + threadIdx.x * kVector;
-  if (first >= range.n) return;
+  if (!kSquares && first >= range.n) return;
   // Without barrier nothing clips or scales.
   const float coef = batch.rules.barrier ? static_cast<float>(block->exact_coef) : 1.0f;
-  float p[kVector];
+  float g[kVector], p[kVector];
+  load_kind(range.grad, range.grad_t, first, range.n, g);
   load4(range.master, first, range.n, p);
-  batch.rules.adamw ? adamw(range, first, *block, batch.rules, coef, p) : sgd(range, first, *block, batch.rules, coef, p);
+  if (batch.rules.adamw) {
+    adamw(range, first, *block, batch.rules, coef, g, p);
+  } else {
+    sgd(range, first, *block, batch.rules, coef, g, p);
+  }
   store4(range.master, first, range.n, p);
   if (range.out != nullptr) store_kind(range.out, range.out_t, first, range.n, p);
+  if (!kSquares) return;
+  double mine = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kVector; ++i) mine += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+  const double sum = sum_of_block(mine);
+  if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-void launch_batch(cudaStream_t stream, const UpdateBlock* block, const Batch& batch, uint32_t n_tiles) {
+__global__ void __launch_bounds__(kThreads) add_tiles_kernel(const double* sums, uint32_t n, double* add_to) {
+  double mine = 0;
+#pragma unroll 4
+  for (uint32_t i = threadIdx.x; i < n; i += kThreads) mine += sums[i];
+  const double sum = sum_of_block(mine);
+  if (threadIdx.x == 0) *add_to += sum;
+}
+
+// Where the squares go; sums NULL: nobody wants them.
+struct Squares {
+  double* sums;
+  double* add_to;
+};
+
+void launch_batch(cudaStream_t stream, const UpdateBlock* block, const Batch& batch, uint32_t n_tiles,
+                  const Squares& squares) {
   if (batch.n == 0) return;
-  apply_kernel<<<n_tiles, kThreads, 0, stream>>>(block, batch);
+  if (squares.sums == nullptr) {
+    apply_kernel<false><<<n_tiles, kThreads, 0, stream>>>(block, batch, nullptr);
+    check_launch("the update");
+    return;
+  }
+  apply_kernel<true><<<n_tiles, kThreads, 0, stream>>>(block, batch, squares.sums);
   check_launch("the update");
+  add_tiles_kernel<<<1, kThreads, 0, stream>>>(squares.sums, n_tiles, squares.add_to);
+  check_launch("the update's squares");
+}
+
+void* moved(void* p, esp_dtype dtype, uint64_t elements) {
+  return p == nullptr ? nullptr : static_cast<char*>(p) + elements * ESP_DTYPE_BYTES(dtype);
+}
+
+// Elements [offset, offset + n) of it.
+Range range_of(const UpdateRange& range, uint64_t offset, uint64_t n, uint32_t first_tile) {
+  if (range.master_t != ESP_F32) throw Error(ExitCode::kPlugin, "master weights on a GPU are fp32");
+  const auto fp32 = [&](void* p) { return static_cast<float*>(moved(p, ESP_F32, offset)); };
+  return {n,
+          fp32(range.master),
+          fp32(range.slots[0]),
+          fp32(range.slots[1]),
+          moved(const_cast<void*>(range.grad), range.grad_t, offset),
+          moved(range.out, range.out_t, offset),
+          static_cast<uint16_t>(range.group),
+          kind_of(range.grad_t),
+          range.out == nullptr ? kF32 : kind_of(range.out_t),
+          first_tile};
+}
+
+// In launches of at most kMaxRanges ranges and kTileSums tiles.
+void apply_in_batches(cudaStream_t stream, const UpdateBlock* block, const UpdateRules& rules,
+                      const UpdateRange* ranges, uint32_t n_ranges, const Squares& squares) {
+  Batch batch{};
+  batch.rules = rules;
+  uint32_t n_tiles = 0;
+  for (uint32_t i = 0; i < n_ranges; ++i) {
+    for (uint64_t offset = 0; offset < ranges[i].n;) {
+      if (batch.n == kMaxRanges || n_tiles == kTileSums) {
+        launch_batch(stream, block, batch, n_tiles, squares);
+        batch.n = 0;
+        n_tiles = 0;
+      }
+      const uint64_t n = std::min<uint64_t>(ranges[i].n - offset, uint64_t{kTileSums - n_tiles} * kTile);
+      batch.ranges[batch.n++] = range_of(ranges[i], offset, n, n_tiles);
+      n_tiles += tiles(n);
+      offset += n;
+    }
+  }
+  launch_batch(stream, block, batch, n_tiles, squares);
 }
 
 }  // namespace
@@ -183,33 +278,19 @@ void finish_norm(cudaStream_t stream, UpdateBlock* block, const UpdateRules& rul
   check_launch("finish_norm");
 }
 
+void sum_and_finish_norm(cudaStream_t stream, UpdateBlock* block, UpdateBlock* mirror, const UpdateRules& rules) {
+  sum_and_finish_kernel<<<1, kThreads, 0, stream>>>(block, mirror, rules);
+  check_launch("finish_norm");
+}
+
 void apply(cudaStream_t stream, const UpdateBlock* block, const UpdateRules& rules, const UpdateRange* ranges,
-           uint32_t n_ranges) {
-  Batch batch{};
-  batch.rules = rules;
-  uint32_t n_tiles = 0;
-  for (uint32_t i = 0; i < n_ranges; ++i) {
-    const UpdateRange& range = ranges[i];
-    if (range.n == 0) continue;
-    if (range.master_t != ESP_F32) throw Error(ExitCode::kPlugin, "master weights on a GPU are fp32");
-    if (batch.n == kMaxRanges) {
-      launch_batch(stream, block, batch, n_tiles);
-      batch.n = 0;
-      n_tiles = 0;
-    }
-    batch.ranges[batch.n++] = {range.n,
-                               static_cast<float*>(range.master),
-                               static_cast<float*>(range.slots[0]),
-                               static_cast<float*>(range.slots[1]),
-                               range.grad,
-                               range.out,
-                               static_cast<uint16_t>(range.group),
-                               kind_of(range.grad_t),
-                               range.out == nullptr ? kF32 : kind_of(range.out_t),
-                               n_tiles};
-    n_tiles += tiles(range.n);
-  }
-  launch_batch(stream, block, batch, n_tiles);
+           uint32_t n) {
+  apply_in_batches(stream, block, rules, ranges, n, {nullptr, nullptr});
+}
+
+void apply_adding_squares(cudaStream_t stream, const UpdateBlock* block, const UpdateRules& rules,
+                          const UpdateRange* ranges, uint32_t n, double* sums, double* add_to) {
+  apply_in_batches(stream, block, rules, ranges, n, {sums, add_to});
 }
 
 void end_update(cudaStream_t stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) {

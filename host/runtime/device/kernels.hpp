@@ -32,9 +32,11 @@ class Kernels {
                             const UpdateInputs& inputs) = 0;
   virtual void add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) = 0;
   virtual void sum_partials(Stream& stream, UpdateBlock* block) = 0;  // block->sum = all partials, which become 0
-  virtual void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) = 0;
+  // sums: sum_partials comes first.
+  virtual void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules, bool sums) = 0;
+  // add_to: NULL, or the sum of squares of the ranges' gradients is added to it, as add_sum_sq would.
   virtual void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
-                     std::span<const UpdateRange> ranges) = 0;
+                     std::span<const UpdateRange> ranges, double* add_to) = 0;
   virtual void end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) = 0;
 };
 

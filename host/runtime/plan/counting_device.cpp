@@ -37,8 +37,8 @@ class NoKernels final : public Kernels {
   void begin_update(Stream&, UpdateBlock*, const UpdateRules&, const UpdateInputs&) override {}
   void add_sum_sq(Stream&, std::span<const NormPiece>, double*) override {}
   void sum_partials(Stream&, UpdateBlock*) override {}
-  void finish_norm(Stream&, UpdateBlock*, const UpdateRules&) override {}
-  void apply(Stream&, const UpdateBlock*, const UpdateRules&, std::span<const UpdateRange>) override {}
+  void finish_norm(Stream&, UpdateBlock*, const UpdateRules&, bool) override {}
+  void apply(Stream&, const UpdateBlock*, const UpdateRules&, std::span<const UpdateRange>, double*) override {}
   void end_update(Stream&, UpdateBlock*, const UpdateRules&, UpdateResult*) override {}
 };
 

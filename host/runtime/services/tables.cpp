@@ -7,7 +7,7 @@
 namespace esp::runtime {
 namespace {
 
-// norm_add leaves what it gathers to the next call, whatever that is.
+// norm_add leaves what it gathers to the next call that touches the stream; apply may use it.
 enum class Gathered { kFlush, kKeep };
 
 template <class Body>
@@ -56,11 +56,18 @@ esp_status event_create(void* ctx, esp_event* out, esp_error* error) {
 }
 
 esp_status record(void* ctx, esp_event event, esp_stream stream, esp_error* error) {
-  return serve(ctx, error, "device.record", [&](const ServiceCalls& calls) { calls.record(event, stream); });
+  return serve(
+      ctx, error, "device.record",
+      [&](const ServiceCalls& calls) {
+        if (calls.update_or_null() != nullptr) calls.update().flush_norm(calls.stream(stream));
+        calls.record(event, stream);
+      },
+      Gathered::kKeep);
 }
 
 esp_status wait(void* ctx, esp_stream stream, esp_event event, esp_error* error) {
-  return serve(ctx, error, "device.wait", [&](const ServiceCalls& calls) { calls.wait(stream, event); });
+  return serve(
+      ctx, error, "device.wait", [&](const ServiceCalls& calls) { calls.wait(stream, event); }, Gathered::kKeep);
 }
 
 esp_status call(void* ctx, esp_stream stream, void (*fn)(void*), const void* arg, uint64_t bytes, esp_error* error) {
@@ -250,11 +257,14 @@ esp_status norm_finish(void* ctx, esp_comm sharded_over, esp_stream stream, esp_
 }
 
 esp_status apply(void* ctx, const esp_range* const* ranges, uint32_t n, esp_stream stream, esp_error* error) {
-  return serve(ctx, error, "update.apply", [&](const ServiceCalls& calls) {
-    if (n == 0) return;
-    need(ranges, "ranges");
-    calls.apply({ranges, n}, calls.stream(stream));
-  });
+  return serve(
+      ctx, error, "update.apply",
+      [&](const ServiceCalls& calls) {
+        if (n == 0) return;
+        need(ranges, "ranges");
+        calls.apply({ranges, n}, calls.stream(stream));
+      },
+      Gathered::kKeep);
 }
 
 constexpr esp_log_v1 kLog{ESP_UPTO(esp_log_v1, log), 0, log_line};

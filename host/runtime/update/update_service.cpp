@@ -151,6 +151,15 @@ void UpdateService::flush_norm() {
   pieces_stream_ = nullptr;
   order_after_finish(stream);  // an earlier pass: its norm is taken before new squares are added
   device_.kernels().add_sum_sq(stream, pieces, &block_->partial[stream.index()]);
+  added(stream);
+}
+
+void UpdateService::flush_norm(const Stream& of) {
+  if (pieces_stream_ == &of) flush_norm();
+}
+
+// The stream's partial sum has been added to.
+void UpdateService::added(Stream& stream) {
   auto& event = added_[stream.index()];
   if (event == nullptr) event = device_.create_event();
   device_.record(*event, stream);
@@ -165,11 +174,11 @@ void UpdateService::norm_finish(Communicator* sharded_over, Stream& stream) {
     if (adder != stream.index()) device_.wait(stream, *added_[adder]);
   }
   adders_.clear();
-  device_.kernels().sum_partials(stream, block_);
   if (sharded_over != nullptr) {
+    device_.kernels().sum_partials(stream, block_);
     sharded_over->all_reduce(&block_->sum, &block_->sum, 1, ESP_F64, ESP_SUM, stream);
   }
-  device_.kernels().finish_norm(stream, block_, rules_);
+  device_.kernels().finish_norm(stream, block_, rules_, /*sums=*/sharded_over == nullptr);
   device_.record(*finished_, stream);
   norm_finished_ = true;
 }
@@ -189,9 +198,31 @@ void UpdateService::apply(std::span<const esp_range* const> ranges, Stream& stre
     if (inspect) inspect(checked_ranges.back());
     applied_elements_ += range->n;
   }
-  flush_norm();
+  if (!gathered(checked_ranges, stream)) {
+    flush_norm();
+    order_after_finish(stream);
+    device_.kernels().apply(stream, block_, rules_, checked_ranges, nullptr);
+    return;
+  }
+  pieces_.clear();
+  pieces_stream_ = nullptr;
   order_after_finish(stream);
-  device_.kernels().apply(stream, block_, rules_, checked_ranges);
+  device_.kernels().apply(stream, block_, rules_, checked_ranges, &block_->partial[stream.index()]);
+  added(stream);
+}
+
+// Whether the pieces of the norm that wait for a launch are these ranges' gradients. With a barrier the norm is needed
+// before.
+bool UpdateService::gathered(std::span<const UpdateRange> ranges, const Stream& stream) const {
+  if (rules_.barrier || pieces_stream_ != &stream) return false;
+  size_t i = 0;
+  for (const UpdateRange& range : ranges) {
+    if (range.n == 0) continue;
+    if (i == pieces_.size()) return false;
+    const NormPiece& piece = pieces_[i++];
+    if (piece.grad != range.grad || piece.n != range.n || piece.dtype != range.grad_t) return false;
+  }
+  return i == pieces_.size();
 }
 
 UpdateRange UpdateService::checked(const esp_range& range) const {

@@ -82,6 +82,8 @@ class UpdateService {
   // norm_add gathers what follows each other on one stream into one launch. Call this before anything else is enqueued
   // there that might change the gradients: it enqueues what was gathered.
   void flush_norm();
+  void flush_norm(const Stream& of);  // if it was gathered for that stream
+  // Where what was gathered are the gradients of these very ranges, on this stream, they are read once for both.
   void apply(std::span<const esp_range* const> ranges, Stream& stream,
              const std::function<void(const UpdateRange&)>& inspect = {});
   // Elements given to apply and norm_add since begin_step.
@@ -95,6 +97,8 @@ class UpdateService {
  private:
   void order_after_finish(Stream& stream);
   UpdateRange checked(const esp_range& range) const;
+  bool gathered(std::span<const UpdateRange> ranges, const Stream& stream) const;
+  void added(Stream& stream);
 
   Device& device_;
   UpdateConfig config_;

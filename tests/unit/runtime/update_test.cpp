@@ -238,6 +238,25 @@ TEST_F(UpdateOf, GroupsHaveTheirOwnRateAndDecay) {
   EXPECT_EQ(service_->scalars()->weight_decay[0], 0.5f);
 }
 
+// The update reads gradients that wait for their norm once for both; parts of them, or others between, are read twice.
+TEST_F(UpdateOf, TheNormIsThatOfTheGradientsWhetherTheUpdateReadsThemOrNot) {
+  for (const uint64_t added_before : {7u, 4u}) {
+    make(sgd());
+    auto grad = array(kGrads[0]);
+    service_->begin_step(0, std::vector<double>{kRates[0]}, 1);
+    service_->norm_add(grad.data(), added_before, ESP_F32, compute());
+    const esp_range whole = range(grad.data());
+    const esp_range* list[] = {&whole};
+    service_->apply(list, compute());
+    service_->norm_add(grad.data() + added_before, 7 - added_before, ESP_F32, compute());
+    service_->norm_finish(nullptr, compute());
+    service_->end_step();
+    expect_weights(kSgd[0]);
+    EXPECT_NEAR(service_->result(0).grad_norm, kNorm, 1e-6);
+    EXPECT_EQ(service_->norm_elements(), 7u);
+  }
+}
+
 TEST_F(UpdateOf, TheSeedIsScaleTimesRanksOverSamples) {
   UpdateConfig config = sgd();
   config.data_size = 3;

@@ -24,9 +24,9 @@ class CpuKernels final : public Kernels {
   void begin_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, const UpdateInputs& inputs) override;
   void add_sum_sq(Stream& stream, std::span<const NormPiece> pieces, double* add_to) override;
   void sum_partials(Stream& stream, UpdateBlock* block) override;
-  void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) override;
-  void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
-             std::span<const UpdateRange> ranges) override;
+  void finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules, bool sums) override;
+  void apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules, std::span<const UpdateRange> ranges,
+             double* add_to) override;
   void end_update(Stream& stream, UpdateBlock* block, const UpdateRules& rules, UpdateResult* pinned) override;
 
  private:

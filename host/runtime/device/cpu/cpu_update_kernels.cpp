@@ -86,12 +86,18 @@ void CpuKernels::sum_partials(Stream& stream, UpdateBlock* block) {
   });
 }
 
-void CpuKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules) {
+void CpuKernels::finish_norm(Stream& stream, UpdateBlock* block, const UpdateRules& rules, bool sums) {
+  if (sums) sum_partials(stream, block);
   device_.enqueue(stream, [=] { finish_numbers(*block, rules); });
 }
 
 void CpuKernels::apply(Stream& stream, const UpdateBlock* block, const UpdateRules& rules,
-                       std::span<const UpdateRange> ranges) {
+                       std::span<const UpdateRange> ranges, double* add_to) {
+  if (add_to != nullptr) {
+    std::vector<NormPiece> pieces;
+    for (const UpdateRange& range : ranges) pieces.push_back({range.grad, range.n, range.grad_t});
+    add_sum_sq(stream, pieces, add_to);
+  }
   device_.enqueue(stream,
                   [=, threads = threads_of(stream), ranges = std::vector<UpdateRange>(ranges.begin(), ranges.end())] {
                     if (rules.barrier && block->found_inf != 0) return;
