@@ -10,7 +10,7 @@ with_cuda = set -e; toolkit=$$(cmake/bootstrap.sh cuda); export CUDACXX=$$toolki
   cuda="-DEspalier_CUDA=ON -DCMAKE_CUDA_COMPILER=$$CUDACXX -DEspalier_NCCL_INCLUDE=$$toolkit/nccl/include";
 endif
 
-.PHONY: demo test setup build package lint clean
+.PHONY: demo test setup build package package-gpu-tests lint clean
 
 demo: build
 	$(BUILD)/stage/bin/draw_leaves $(DEMO)/leaves
@@ -38,6 +38,12 @@ setup:
 
 package: build
 	cd $(BUILD) && cpack -G TGZ
+
+# The same and, beside it, what checks and measures it on a machine with GPUs. Needs nvcc, or CUDA=1.
+package-gpu-tests:
+	@cmake/bootstrap.sh test
+	@$(with_cuda) cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=ON $$cuda
+	cmake --build $(BUILD) --target package_gpu_tests
 
 lint:
 	@cmake/bootstrap.sh test

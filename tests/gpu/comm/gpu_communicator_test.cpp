@@ -67,10 +67,7 @@ struct Peer {
 
 class GpuRanks : public ::testing::TestWithParam<int> {
  protected:
-  void SetUp() override {
-    const std::string missing = missing_gpus(kGpus);
-    if (!missing.empty()) GTEST_SKIP() << missing;
-  }
+  void SetUp() override { ESPALIER_NEED(missing_gpus(kGpus)); }
 };
 std::vector<int> worlds() { return kGpus == 1 ? std::vector<int>{1, 2, 3} : std::vector<int>{kGpus, kGpus + 1}; }
 INSTANTIATE_TEST_SUITE_P(By, GpuRanks, ::testing::ValuesIn(worlds()));
