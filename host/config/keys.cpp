@@ -117,6 +117,9 @@ constexpr esp_option kTrainKeys[] = {
         "same inputs, same bits: refuse kernels that add in varying order"),
     key(ESP_OPT_BOOL, "graph", boolean(true),
         "on a GPU: launch a whole step as one CUDA graph where strategy and model allow it; false: enqueue its parts"),
+    key(ESP_OPT_I64, "profile_steps", integer(0),
+        "steps after the last one, whose results are dropped, in which waiting for other ranks is timed; 0: it is not",
+        integer(0), integer(1000)),
 };
 
 constexpr esp_option kOptimizerKeys[] = {

@@ -145,6 +145,7 @@ RunConfig::Train read_train(const Settings& settings) {
   values.get("save", train.save);
   values.get("deterministic", train.deterministic);
   values.get("graph", train.graph);
+  values.get("profile_steps", train.profile_steps);
   return train;
 }
 

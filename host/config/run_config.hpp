@@ -56,6 +56,7 @@ struct RunConfig {
     bool save = true;
     bool deterministic = false;
     bool graph = true;  // whole steps as one CUDA graph
+    int64_t profile_steps = 0;  // after the last one
   } train;
   struct Optimizer {
     OptimizerKind name = OptimizerKind::kAdamW;

@@ -141,6 +141,13 @@ struct CollectiveReport {
   uint64_t bytes = 0;  // of the larger of input and output
 };
 
+// Of all ranks' GPUs together, in the last two thirds of the steps, evaluation left out.
+struct EnergyReport {
+  double joules = 0;
+  int64_t steps = 0;
+  uint64_t samples = 0;
+};
+
 struct FinishReport {
   int64_t steps = 0;
   double train_loss = 0;  // mean over all samples trained on
@@ -151,7 +158,9 @@ struct FinishReport {
   MemoryReport memory;                                      // maximum over ranks
   double model_flops_per_sample = 0;                        // forward and backward
   CollectiveReport all_reduce, reduce_scatter, all_gather;  // rank 0's, among all ranks; none with one rank
-  std::string model_folder;                                 // as written, or empty
+  std::optional<double> exposed_communication_ms;           // a step; train.profile_steps
+  std::optional<EnergyReport> energy;
+  std::string model_folder;  // as written, or empty
 };
 
 // Told on rank 0, on the main thread. An exception from here ends the run.
@@ -179,7 +188,7 @@ class Api {
 };
 
 // The library's only exported symbol. kApiVersion guards against a stale file beside a new host.
-inline constexpr uint32_t kApiVersion = 4;
+inline constexpr uint32_t kApiVersion = 5;
 inline constexpr const char* kApiSymbol = "espalier_runtime_api";
 using ApiFactory = Api* (*)(uint32_t version);  // static storage, or NULL when the version differs
 

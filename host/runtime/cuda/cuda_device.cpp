@@ -231,16 +231,19 @@ void CudaDevice::forget_failure(uint64_t id) {
 }
 
 std::unique_ptr<TimeMark> CudaDevice::mark(Stream& stream) {
-  const auto now = std::chrono::steady_clock::now();
-  if (anchor_ == nullptr || now - anchored_ > kAnchorAge) {
-    anchor_ = std::make_shared<CudaTimeMark::Anchor>(anchor_, compute_->raw());
-    anchored_ = now;
-  }
-  return std::make_unique<CudaTimeMark>(anchor_, raw(stream));
+  const bool is_old = anchor_ == nullptr || std::chrono::steady_clock::now() - anchored_ > kAnchorAge;
+  if (is_old && !capturing_) set_anchor();
+  return std::make_unique<CudaTimeMark>(anchor_, raw(stream), capturing_);
+}
+
+void CudaDevice::set_anchor() {
+  anchor_ = std::make_shared<CudaTimeMark::Anchor>(anchor_, compute_->raw());
+  anchored_ = std::chrono::steady_clock::now();
 }
 
 void CudaDevice::begin_capture() {
   check();
+  set_anchor();  // marks in the graph need one, and none can be set while capturing
   check_cuda(cudaStreamSynchronize(compute_->raw()), "waiting for the GPU before a capture");
   torch_side::begin_capture(index_);
   // Thread-local: other threads (LibTorch's, watchdogs) may go on calling the driver.

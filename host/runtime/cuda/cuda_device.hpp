@@ -71,6 +71,7 @@ class CudaDevice final : public Device {
 
   std::unique_ptr<Stream> create_cpu_stream(std::string name);
   void note_failure(cudaError_t status);
+  void set_anchor();
   static void CUDART_CB run_host_call(void* call);
   void refuse_in_capture(const char* what) const;
 

@@ -40,10 +40,12 @@ GpuMoment::~GpuMoment() { pool_.give_back(event_); }
 
 namespace {
 
-cudaEvent_t timed_event(cudaStream_t stream) {
+cudaEvent_t timed_event(cudaStream_t stream, unsigned flags = cudaEventRecordDefault) {
   cudaEvent_t event = nullptr;
   check_cuda(cudaEventCreate(&event), "creating a timing event");
-  check_cuda(cudaEventRecord(event, stream), "recording a timing event");
+  const cudaError_t status = cudaEventRecordWithFlags(event, stream, flags);
+  if (status != cudaSuccess) cudaEventDestroy(event);
+  check_cuda(status, "recording a timing event");
   return event;
 }
 
@@ -69,8 +71,9 @@ double CudaTimeMark::Anchor::seconds() {
   return seconds_;
 }
 
-CudaTimeMark::CudaTimeMark(std::shared_ptr<Anchor> anchor, cudaStream_t stream)
-    : anchor_(std::move(anchor)), event_(timed_event(stream)) {}
+CudaTimeMark::CudaTimeMark(std::shared_ptr<Anchor> anchor, cudaStream_t stream, bool captured)
+    : anchor_(std::move(anchor)),
+      event_(timed_event(stream, captured ? cudaEventRecordExternal : cudaEventRecordDefault)) {}
 
 CudaTimeMark::~CudaTimeMark() { cudaEventDestroy(event_); }
 

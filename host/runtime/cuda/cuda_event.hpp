@@ -71,7 +71,8 @@ class CudaTimeMark final : public TimeMark {
     cudaEvent_t event_ = nullptr;
     double seconds_ = 0;
   };
-  CudaTimeMark(std::shared_ptr<Anchor> anchor, cudaStream_t stream);
+  // captured: the stream is being captured, and every launch of the graph sets the mark anew.
+  CudaTimeMark(std::shared_ptr<Anchor> anchor, cudaStream_t stream, bool captured);
   ~CudaTimeMark() override;
   double seconds() override;
 

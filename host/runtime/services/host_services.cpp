@@ -44,9 +44,15 @@ void HostServices::join() {
   step_kind_ = StepKind::kNone;
   for (const auto& stream : streams_) {
     device_.record(*joined_, *stream);
-    device_.wait(device_.compute(), *joined_);
+    wait(device_.compute(), *joined_);
   }
   forget_order();
+}
+
+void HostServices::wait(Stream& stream, Event& event) {
+  const auto enqueue = [&] { device_.wait(stream, event); };
+  if (options_.stalls == nullptr) return enqueue();
+  options_.stalls->around(stream, StallMeter::Kind::kWait, enqueue);
 }
 
 void HostServices::forget_order() {

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
 #include "runtime/update/update_service.hpp"
 
@@ -28,6 +29,7 @@ struct ServiceOptions {
   uint64_t budget_device = 0;    // bytes, 0 = no limit
   uint64_t budget_pinned = 0;
   LogSink log;
+  StallMeter* stalls = nullptr;  // of waits of the compute stream
 };
 
 enum class StepKind : uint32_t { kNone, kTrain, kEval };
@@ -64,6 +66,7 @@ class HostServices {
     bool recorded_in_step = false;
   };
 
+  void wait(Stream& stream, Event& event);
   void forget_order();
 
   Device& device_;

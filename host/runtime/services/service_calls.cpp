@@ -103,7 +103,7 @@ void ServiceCalls::wait(esp_stream on, esp_event handle) const {
     throw CallError(ESP_E_STATE,
                     "the event was recorded in an earlier step; the host orders steps, forget it in begin_step");
   }
-  host.device_.wait(stream(on), *found->second.event);
+  host.wait(stream(on), *found->second.event);
 }
 
 void ServiceCalls::call(esp_stream on, void (*fn)(void*), const void* arg, uint64_t bytes) const {

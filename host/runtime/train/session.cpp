@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 
+#include "runtime/comm/metered_communicator.hpp"
 #include "runtime/device/cuda_library.hpp"
 #include "runtime/train/model_folder.hpp"
 
@@ -105,8 +106,10 @@ const char* precision_name(uint32_t precision) {
 Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), observer(the_observer) {
   const RankFacts& ranks = job.ranks;
   device = make_device(job);
+  stalls = std::make_unique<StallMeter>(*device);
   job.phases.enter("connecting the ranks", false);
   world = connect(ranks, job.config.run.timeout_s, *device, gpu_facts());
+  world.data = std::make_unique<MeteredCommunicator>(std::move(world.data), *stalls);
   describe_run();
   create_dataset();
   create_model();
@@ -116,7 +119,8 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   prepare_dataset();
   prepare_model();
   driver = std::make_unique<StepDriver>(
-      StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get()}, captures_steps());
+      StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get(), *stalls},
+      captures_steps());
   strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
   ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
   strategy->call("state_loaded", &esp_strategy_v1::state_loaded);
@@ -128,9 +132,12 @@ Session::Session(const Job& the_job, Observer& the_observer, std::unique_ptr<Dev
 
 GpuFacts Session::gpu_facts() const {
   if (device->kind() != ESP_CUDA) return {};
-  CudaApi& cuda = load_cuda();
-  return {cuda.identity(device->index()),
-          [this, &cuda](ControlGroup& control) { return cuda.make_nccl(*device, control, job.config.run.timeout_s); }};
+  return {gpu_identity(),
+          [this](ControlGroup& control) { return load_cuda().make_nccl(*device, control, job.config.run.timeout_s); }};
+}
+
+std::string Session::gpu_identity() const {
+  return device->kind() == ESP_CUDA ? load_cuda().identity(device->index()) : "";
 }
 
 // A graph holds what strategy and model enqueue, so both must have said that nothing else matters; CPU streams cannot
@@ -184,6 +191,7 @@ std::unique_ptr<HostServices> Session::make_services(const Instance& instance, u
   options.kind = kind;
   options.component = instance.library + ":" + instance.component->id;
   if (kind == ESP_STRATEGY) {
+    options.stalls = stalls.get();
     options.budget_device = job.config.run.device_budget;
     options.budget_pinned = job.config.run.pinned_budget;
   }
@@ -270,6 +278,7 @@ void Session::create_update() {
   config.fp16 = precision_ == ESP_PRECISION_FP16;
   config.scaler = scaler_of(plan);
   config.data_size = world.data->size();
+  config.stalls = stalls.get();
   update = std::make_unique<UpdateService>(*device, std::move(config));
   strategy_services->attach_update(update.get());
 }

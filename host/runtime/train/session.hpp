@@ -8,6 +8,7 @@
 
 #include "runtime/api.hpp"
 #include "runtime/comm/rendezvous.hpp"
+#include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
 #include "runtime/services/host_services.hpp"
 #include "runtime/train/component_instance.hpp"
@@ -38,10 +39,12 @@ class Session {
   // Writes the trained weights into job.model_folder; all ranks call it.
   void save_model();
   StartReport start_report() const;
+  std::string gpu_identity() const;  // CudaApi::identity; empty on a CPU
 
   const Job& job;
   Observer& observer;
   std::unique_ptr<Device> device;
+  std::unique_ptr<StallMeter> stalls;
   World world;
   std::unique_ptr<HostServices> dataset_services, model_services, strategy_services;
   std::unique_ptr<Dataset> dataset;

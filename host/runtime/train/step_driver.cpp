@@ -13,6 +13,7 @@ StepDriver::StepDriver(const StepParts& parts, bool captures)
       model_(parts.model),
       view_(parts.view),
       update_(parts.update),
+      stalls_(parts.stalls),
       captures_(captures),
       binder_{sizeof(esp_binder), 0, this, &StepDriver::bind} {}
 
@@ -96,6 +97,7 @@ void StepDriver::train(uint64_t index, uint32_t n_passes, bool warmup, const Inp
 void StepDriver::capture(Variant& variant, esp_step step, uint32_t n_passes, const InputPipeline& inputs) {
   step.flags |= ESP_STEP_CAPTURING;
   const CommCounters before = data_.counters();
+  const StallMeter::Spans spans_before = stalls_.take();
   const uint64_t key = step.variant;
   model_.call_if_present("capture", &esp_model_v1::capture, key, 1u);
   device_.begin_capture();
@@ -108,6 +110,9 @@ void StepDriver::capture(Variant& variant, esp_step step, uint32_t n_passes, con
   }
   model_.call_if_present("capture", &esp_model_v1::capture, key, 0u);
   variant.collectives = data_.counters() - before;
+  variant.spans = stalls_.take();
+  stalls_.add(spans_before);
+  stalls_.add(variant.spans);
   device_.launch(*variant.graph);
 }
 
@@ -115,6 +120,7 @@ void StepDriver::launch(const Variant& variant) {
   device_.launch(*variant.graph);
   update_->replayed();
   replayed_ += variant.collectives;
+  stalls_.add(variant.spans);
 }
 
 void StepDriver::enqueue(esp_step step, uint32_t n_passes, const InputPipeline& inputs) {

@@ -24,6 +24,7 @@ struct StepParts {
   Model& model;
   const ModelView& view;
   UpdateService* update;  // NULL: no training
+  StallMeter& stalls;
 };
 
 class StepDriver {
@@ -39,6 +40,8 @@ class StepDriver {
   void train(uint64_t index, uint32_t n_passes, bool warmup, const InputPipeline& inputs);
   // Collectives of the steps that were launched as graphs.
   CommCounters replayed() const { return replayed_; }
+  // Steps are captured anew. The device must be idle.
+  void forget_graphs() { variants_.clear(); }
   // One evaluation batch: forward and loss of micro-batch 0.
   void evaluate(const InputPipeline& inputs);
 
@@ -49,6 +52,7 @@ class StepDriver {
     bool ran = false;  // eagerly, beyond the warm-up
     std::unique_ptr<Graph> graph;
     CommCounters collectives;  // of one launch
+    StallMeter::Spans spans;
   };
   void enqueue(esp_step step, uint32_t n_passes, const InputPipeline& inputs);
   void capture(Variant& variant, esp_step step, uint32_t n_passes, const InputPipeline& inputs);
@@ -66,6 +70,7 @@ class StepDriver {
   Model& model_;
   const ModelView& view_;
   UpdateService* update_;
+  StallMeter& stalls_;
   const bool captures_;
   esp_binder binder_;
   std::map<uint32_t, Variant> variants_;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "runtime/plan/dry_run.hpp"
+#include "runtime/train/energy_account.hpp"
 #include "runtime/train/learning_rate.hpp"
 #include "runtime/train/sample_order.hpp"
 #include "runtime/train/session.hpp"
@@ -48,12 +49,19 @@ class Trainer {
   bool reports() const { return session_.job.ranks.rank == 0; }
   bool evaluates() const { return eval_interval_ > 0 && session_.has_split("validation"); }
   StepRequest samples_of(int64_t step);
+  uint64_t samples_in(int64_t step) const {
+    return cut_.samples_in_step(static_cast<uint64_t>(step % steps_per_epoch_));
+  }
   void issue(int64_t step);
+  void enqueue(int64_t step, double lr);
   void finish(Pending pending);
   void stop_on_nonfinite(const Pending& pending, const std::vector<double>& rank_sums, double grad_norm) const;
   void pause_at(int64_t steps_done);
   void end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation);
   CommCounters collectives() const;
+  void count_energy(const Pending& read);
+  std::optional<double> exposed_communication();
+  double exposed_in_two_steps(int64_t first);
   void finish_run();
 
   Session& session_;
@@ -71,9 +79,12 @@ class Trainer {
   uint64_t samples_total_ = 0;
   int64_t skipped_ = 0;
   CommCounters comm_;  // of training steps alone
+  EnergyAccount energy_account_;
+  EnergyReport energy_;  // joules: not yet
 };
 
-Trainer::Trainer(Session& session) : session_(session), config_(session.job.config) {
+Trainer::Trainer(Session& session)
+    : session_(session), config_(session.job.config), energy_account_(session.gpu_identity()) {
   cut_.samples = session.split_count("train");
   cut_.global_batch = static_cast<uint64_t>(session.batch.global_batch);
   cut_.micro_batch = static_cast<uint64_t>(session.batch.micro_batch);
@@ -114,7 +125,7 @@ StepRequest Trainer::samples_of(int64_t step) {
 void Trainer::issue(int64_t step) {
   Pending pending;
   pending.step = step;
-  pending.samples = cut_.samples_in_step(static_cast<uint64_t>(step % steps_per_epoch_));
+  pending.samples = samples_in(step);
   pending.lr = config_.optimizer.lr * rate_factor(config_.optimizer.schedule, step, warmup_, total_steps_);
   pending.after_pause = paused_;
   paused_ = false;
@@ -122,16 +133,19 @@ void Trainer::issue(int64_t step) {
   Stream& compute = session_.device->compute();
   const CommCounters comm_before = collectives();
   pending.begin = session_.device->mark(compute);
-  session_.losses->begin();
-  const std::vector<double> lr(kGroups, pending.lr);
-  session_.update->begin_step(static_cast<uint64_t>(step), lr, pending.samples);
-  session_.driver->train(static_cast<uint64_t>(step), session_.plan.n_passes,
-                         static_cast<uint64_t>(step) < session_.plan.warmup_steps, *session_.inputs);
-  session_.update->end_step();
-  session_.losses->end(static_cast<uint64_t>(step));
+  enqueue(step, pending.lr);
   pending.end = session_.device->mark(compute);
   comm_ += collectives() - comm_before;
   pending_ = std::move(pending);
+}
+
+void Trainer::enqueue(int64_t step, double lr) {
+  const auto index = static_cast<uint64_t>(step);
+  session_.losses->begin();
+  session_.update->begin_step(index, std::vector<double>(kGroups, lr), samples_in(step));
+  session_.driver->train(index, session_.plan.n_passes, index < session_.plan.warmup_steps, *session_.inputs);
+  session_.update->end_step();
+  session_.losses->end(index);
 }
 
 // So far; calls are counted as they are enqueued, by this thread, those of graphs at every launch.
@@ -174,6 +188,7 @@ void Trainer::finish(Pending pending) {
   loss_total_ += loss;
   samples_total_ += pending.samples;
   skipped_ += result.skipped ? 1 : 0;
+  count_energy(pending);
   if (!reports()) return;
   StepReport report;
   report.step = pending.step + 1;
@@ -193,6 +208,7 @@ void Trainer::finish(Pending pending) {
 void Trainer::pause_at(int64_t steps_done) {
   const bool last = steps_done == total_steps_;
   std::optional<Evaluation> evaluation;
+  const bool counted_energy = energy_account_.pause();
   const auto begin = Clock::now();
   if (evaluates() && (steps_done % eval_interval_ == 0 || last)) {
     evaluation = evaluate(session_, "validation");
@@ -205,6 +221,7 @@ void Trainer::pause_at(int64_t steps_done) {
     session_.observer.evaluated(steps_done, *evaluation);
   }
   paused_ = true;
+  if (counted_energy) energy_account_.resume();
 }
 
 void Trainer::end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation) {
@@ -241,7 +258,56 @@ void Trainer::finish_run() {
     report.all_gather = {comm_.all_gather.calls, comm_.all_gather.bytes};
   }
   report.model_folder = session_.job.model_folder;
+  if (const auto joules = energy_account_.joules(*session_.world.control)) {
+    report.energy = energy_;
+    report.energy->joules = *joules;
+  }
+  report.exposed_communication_ms = exposed_communication();
   if (reports()) session_.observer.finished(report);
+}
+
+// The first steps are slow for reasons of their own: the host cannot know how many a benchmark leaves out, so it leaves
+// out a third.
+void Trainer::count_energy(const Pending& read) {
+  const int64_t left_out = (total_steps_ + 2) / 3;
+  if (read.step + 1 == left_out) energy_account_.resume();
+  if (read.step < left_out) return;
+  ++energy_.steps;
+  energy_.samples += read.samples;
+}
+
+// In ms: the median of profiled steps of the mean over ranks. They come last, at learning rate 0.
+std::optional<double> Trainer::exposed_communication() {
+  constexpr int kUnmeasured = 2;  // twice two steps: run once eagerly and captured, then launched
+  if (session_.world.control->size() == 1) return 0.0;
+  if (config_.train.profile_steps == 0) return std::nullopt;
+  session_.device->sync(session_.device->compute());
+  session_.driver->forget_graphs();
+  session_.stalls->turn(true);
+  session_.inputs->request(samples_of(total_steps_));
+  std::vector<double> ms;
+  for (int64_t pair = 0; pair < kUnmeasured + config_.train.profile_steps; ++pair) {
+    const double measured = exposed_in_two_steps(total_steps_ + 2 * pair) * 1e3;
+    if (pair >= kUnmeasured) ms.push_back(measured);
+  }
+  session_.stalls->turn(false);
+  session_.world.control->all_reduce(ms, ControlOp::kSum);
+  const auto middle = ms.begin() + static_cast<int64_t>(ms.size() / 2);
+  std::nth_element(ms.begin(), middle, ms.end());
+  return *middle / session_.world.control->size();
+}
+
+// Of the second: it begins as steps within a run do, while the device is busy with the one before. Marks in a graph are
+// those of its last launch, so nothing follows until they are read.
+double Trainer::exposed_in_two_steps(int64_t first) {
+  for (const int64_t step : {first, first + 1}) {
+    session_.inputs->take();
+    session_.stalls->take();
+    enqueue(step, 0);
+    session_.inputs->request(samples_of(step + 1));
+  }
+  session_.device->sync(session_.device->compute());
+  return exposed_seconds(session_.stalls->take());
 }
 
 void Trainer::run() {

@@ -131,8 +131,14 @@ UpdateResult UpdateService::result(uint64_t index) {
   throw Error(ExitCode::kInternal, "the result of step " + std::to_string(index) + " is not kept");
 }
 
+void UpdateService::wait(Stream& stream, Event& event) {
+  const auto enqueue = [&] { device_.wait(stream, event); };
+  if (config_.stalls == nullptr) return enqueue();
+  config_.stalls->around(stream, StallMeter::Kind::kWait, enqueue);
+}
+
 void UpdateService::order_after_finish(Stream& stream) {
-  if (norm_finished_) device_.wait(stream, *finished_);
+  if (norm_finished_) wait(stream, *finished_);
 }
 
 void UpdateService::norm_add(const void* grad, uint64_t n, esp_dtype dtype, Stream& stream) {
@@ -171,7 +177,7 @@ void UpdateService::norm_finish(Communicator* sharded_over, Stream& stream) {
   flush_norm();
   order_after_finish(stream);
   for (uint32_t adder : adders_) {
-    if (adder != stream.index()) device_.wait(stream, *added_[adder]);
+    if (adder != stream.index()) wait(stream, *added_[adder]);
   }
   adders_.clear();
   if (sharded_over != nullptr) {

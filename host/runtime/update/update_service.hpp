@@ -13,6 +13,7 @@
 
 #include "config/run_config.hpp"
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
 
 namespace esp::runtime {
@@ -40,8 +41,9 @@ struct UpdateConfig {
   double clip_norm = 0;              // 0 = off
   bool fp16 = false;                 // dynamic loss scaling
   ScalerConfig scaler;
-  esp_dtype master = ESP_F32;  // F64: the oracle in double precision
-  int32_t data_size = 1;       // W, ranks of the data-parallel group
+  esp_dtype master = ESP_F32;    // F64: the oracle in double precision
+  int32_t data_size = 1;         // W, ranks of the data-parallel group
+  StallMeter* stalls = nullptr;  // of waits of the compute stream
 };
 
 // What a checkpoint keeps beside the slots.
@@ -95,6 +97,7 @@ class UpdateService {
   void restore(const UpdateState& state);
 
  private:
+  void wait(Stream& stream, Event& event);
   void order_after_finish(Stream& stream);
   UpdateRange checked(const esp_range& range) const;
   bool gathered(std::span<const UpdateRange> ranges, const Stream& stream) const;
