@@ -15,6 +15,7 @@ const std::vector<esp_dtype> kDtypes{ESP_F32, ESP_F64, ESP_F16, ESP_BF16};
 
 class KernelsOnAGpu : public GpuRig {
  protected:
+  // Frees what body has made on the GPU.
   template <class Body>
   void for_all_pairs(Body body) {
     for (esp_dtype from : kDtypes) {
@@ -76,8 +77,8 @@ TEST_F(KernelsOnAGpu, ConvertKeepsNans) {
 }
 
 TEST_F(KernelsOnAGpu, AxpbyGivesTheBitsOfTheCpuForAllDtypesAndFactors) {
-  const Twin factors = twin_of({0.5, -1.3}, ESP_F32);
   for_all_pairs([&](esp_dtype x_t, esp_dtype y_t, uint64_t n, uint64_t head) {
+    const Twin factors = twin_of({0.5, -1.3}, ESP_F32);
     const Twin x = random(head + n + 2, x_t), y = random(head + n + 2, y_t);
     const auto run = [&](float b, bool scaled) {
       both([&](Kernels& kernels, Stream& stream, auto at) {
