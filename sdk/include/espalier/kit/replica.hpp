@@ -180,7 +180,7 @@ class Replica {
     gradients_ = host_.memory.device(bytes_of(trained_), ESP_TAG_GRAD, ESP_MEM_COMM);
     set_.emplace(host_.memory, desc, trained_.size(), ESP_DEVICE, in_place ? weights_.data() : nullptr, state_flags());
     list_updates();
-    side_ = host_.device.new_stream(ESP_STREAM_DEVICE, kUrgent);
+    side_ = host_.device.new_stream(ESP_STREAM_DEVICE, group_.size > 1 ? kUrgent : kPatient);
     fence_.emplace(host_.device);
   }
 
@@ -225,6 +225,7 @@ class Replica {
   }
 
   static constexpr int32_t kUrgent = -1;  // a collective that starts late delays all ranks
+  static constexpr int32_t kPatient = 0;  // the update takes what backward leaves
 
   const Host& host_;
   const ReplicaSettings settings_;
