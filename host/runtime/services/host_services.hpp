@@ -45,6 +45,8 @@ class HostServices {
 
   const esp_host* host() const { return &host_; }
   void attach_update(UpdateService* update) { update_ = update; }
+  // The instance may use a stream of the host beside compute. fork and join leave it alone.
+  void lend(Stream& stream) { stream_of_[stream.handle()] = &stream; }
 
   // fork: every stream of the instance waits for compute; in a step from here on. join: compute waits for all of them;
   // the step is over. Both only enqueue.
@@ -76,7 +78,7 @@ class HostServices {
   esp_host host_{};
   Arena arena_;
   std::vector<std::unique_ptr<Stream>> streams_;
-  std::unordered_map<esp_stream, Stream*> stream_of_;  // compute and the instance's own
+  std::unordered_map<esp_stream, Stream*> stream_of_;  // compute, what was lent and the instance's own
   std::unordered_map<esp_event, OwnedEvent> events_;
   std::vector<std::unique_ptr<Communicator>> subsets_;
   std::unique_ptr<Event> forked_, joined_;

@@ -4,6 +4,11 @@
 #include <string>
 
 namespace esp::runtime {
+namespace {
+
+constexpr int32_t kGradsPriority = -1;  // behind compute, which everything waits for
+
+}  // namespace
 
 StepDriver::StepDriver(const StepParts& parts, bool captures)
     : device_(parts.device),
@@ -15,7 +20,18 @@ StepDriver::StepDriver(const StepParts& parts, bool captures)
       update_(parts.update),
       stalls_(parts.stalls),
       captures_(captures),
-      binder_{sizeof(esp_binder), 0, this, &StepDriver::bind} {}
+      ordered_(device_.create_event()),
+      binder_{sizeof(esp_binder), 0, this, &StepDriver::bind} {
+  // On the CPU the model runs in the compute queue and could not enqueue on another.
+  if (device_.kind() == ESP_CPU || update_ == nullptr) return;
+  grads_ = device_.create_stream(ESP_STREAM_DEVICE, kGradsPriority, "gradients");
+  services_.lend(*grads_);
+}
+
+void StepDriver::order(Stream& earlier, Stream& later) {
+  device_.record(*ordered_, earlier);
+  device_.wait(later, *ordered_);
+}
 
 void StepDriver::on_compute(std::function<void()> work) {
   if (device_.kind() == ESP_CPU) {
@@ -77,12 +93,15 @@ void StepDriver::backward(esp_step step, uint32_t unit, bool first_of_micro) {
   if (first_of_micro) on_compute([this, step] { model_.call("loss", &esp_model_v1::loss, &step); });
   strategy_.call_if_present("pre_backward", &esp_strategy_v1::pre_backward, &step, unit);
   on_compute([this, step, unit] { model_.call("backward_unit", &esp_model_v1::backward_unit, &step, unit); });
+  // A model need not know of the second stream: what it enqueued is final there.
+  if (grads_ != nullptr) order(device_.compute(), *grads_);
   strategy_.call_if_present("post_backward", &esp_strategy_v1::post_backward, &step, unit);
 }
 
 void StepDriver::train(uint64_t index, uint32_t n_passes, bool warmup, const InputPipeline& inputs) {
   esp_step step = make_step(warmup ? ESP_STEP_WARMUP : 0);
   step.index = index;
+  if (grads_ != nullptr) step.grads = grads_->handle();
   if (strategy_.table().variant != nullptr) step.variant = strategy_.table().variant(strategy_.self(), index);
   Variant& variant = variants_[step.variant];
   if (variant.graph != nullptr) return launch(variant);
@@ -125,6 +144,7 @@ void StepDriver::launch(const Variant& variant) {
 
 void StepDriver::enqueue(esp_step step, uint32_t n_passes, const InputPipeline& inputs) {
   services_.fork(StepKind::kTrain);
+  if (grads_ != nullptr) order(device_.compute(), *grads_);
   strategy_.call_if_present("begin_step", &esp_strategy_v1::begin_step, &step);
   const esp_view& view = view_.view();
   for (step.pass = 0; step.pass < n_passes; ++step.pass) {
@@ -142,6 +162,7 @@ void StepDriver::enqueue(esp_step step, uint32_t n_passes, const InputPipeline& 
     step.pos = view.n_train - 1;
     strategy_.call_if_present("end_pass", &esp_strategy_v1::end_pass, &step);
   }
+  if (grads_ != nullptr) order(*grads_, device_.compute());
   services_.join();
 }
 

@@ -60,6 +60,7 @@ class StepDriver {
   void forward(esp_step step, uint32_t unit, const InputPipeline& inputs, bool first_of_micro);
   void backward(esp_step step, uint32_t unit, bool first_of_micro);
   esp_step make_step(uint32_t flags) const;
+  void order(Stream& earlier, Stream& later);
   // Runs a function of the model where the model lives: as an item of the compute queue, or here.
   void on_compute(std::function<void()> work);
 
@@ -72,6 +73,8 @@ class StepDriver {
   UpdateService* update_;
   StallMeter& stalls_;
   const bool captures_;
+  std::unique_ptr<Stream> grads_;  // for gradients that the model computes beside its main work; NULL: there are none
+  std::unique_ptr<Event> ordered_;
   esp_binder binder_;
   std::map<uint32_t, Variant> variants_;
   CommCounters replayed_;

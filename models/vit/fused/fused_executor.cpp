@@ -59,7 +59,9 @@ FusedExecutor::FusedExecutor(const Setup& setup)
 }
 
 FusedExecutor::~FusedExecutor() {
-  if (done_ != nullptr) cudaEventDestroy(done_);
+  for (cudaEvent_t event : {ordered_, weights_done_[0], weights_done_[1], weights_done_[2]}) {
+    if (event != nullptr) cudaEventDestroy(event);
+  }
 }
 
 void FusedExecutor::prepare(const esp_model_run& run) {
@@ -76,7 +78,9 @@ void FusedExecutor::prepare(const esp_model_run& run) {
   stream_ = reinterpret_cast<cudaStream_t>(run.compute);
   check(cudaSetDevice(setup_.device), "choosing the device");
   check(cudaDeviceGetAttribute(&processors_, cudaDevAttrMultiProcessorCount, setup_.device), "asking for the device");
-  check(cudaEventCreateWithFlags(&done_, cudaEventDisableTiming), "creating an event");
+  for (cudaEvent_t* event : {&ordered_, &weights_done_[0], &weights_done_[1], &weights_done_[2]}) {
+    check(cudaEventCreateWithFlags(event, cudaEventDisableTiming), "creating an event");
+  }
   trainable_.assign(setup_.n_params, micro_rows_ != 0);
   for (uint32_t i = 0; i < setup_.n_params && run.trainable != nullptr; ++i) {
     trainable_[i] = trainable_[i] && run.trainable[i] != 0;
@@ -208,6 +212,14 @@ bool FusedExecutor::adds(uint32_t id) {
 void FusedExecutor::enter(const esp_step& step) {
   stream_ = reinterpret_cast<cudaStream_t>(step.compute);
   evaluating_ = (step.flags & ESP_STEP_EVAL) != 0;
+  const bool aside = scratch_.weight_matmul != nullptr && !evaluating_;
+  weight_stream_ = aside ? reinterpret_cast<cudaStream_t>(step.grads) : stream_;
+}
+
+void FusedExecutor::order(cudaStream_t earlier, cudaStream_t later) const {
+  if (earlier == later) return;
+  check(cudaEventRecord(ordered_, earlier), "recording an event");
+  check(cudaStreamWaitEvent(later, ordered_), "waiting for an event");
 }
 
 void FusedExecutor::begin_micro(const esp_step& step, Slice<const esp_tensor* const> inputs) {
@@ -281,7 +293,9 @@ void FusedExecutor::product(Product product, int64_t m, int64_t n, int64_t k, co
   const Sum result = product == Product::kWeight ? gradient_type_ : Sum::kHalf;
   const MatmulShape shape{product, m, n, k, x_stride, y_stride, operands.bias != nullptr, operands.residual != nullptr,
                           result};
-  matmuls_->run(shape, operands, stream_, {scratch_.matmul, kMatmulBytes});
+  const bool aside = product == Product::kWeight && weight_stream_ != stream_;
+  matmuls_->run(shape, operands, aside ? weight_stream_ : stream_,
+                {aside ? scratch_.weight_matmul : scratch_.matmul, kMatmulBytes});
 }
 
 void FusedExecutor::weight_gradient(uint32_t id, int64_t m, int64_t n, int64_t k, const void* dy, const void* x,
@@ -325,7 +339,7 @@ void FusedExecutor::sum(uint32_t id, const float* src, int sum_rows, int stride,
 }
 
 void FusedExecutor::flush_sums() {
-  sum_columns(launch(), sums_, n_sums_);
+  sum_columns(weight_launch(), sums_, n_sums_);
   n_sums_ = 0;
 }
 

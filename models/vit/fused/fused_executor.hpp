@@ -1,5 +1,7 @@
 // The step of a ViT, forward and backward written out, on memory that is laid out once. Everything is enqueued on the
-// step's compute stream; a step allocates nothing and waits for nothing, so it can be captured.
+// step's compute stream, but for weight gradients of small micro-batches: where step.grads is another stream, those of
+// a block are computed there while the block below goes on. A step allocates nothing and waits for nothing, so it can
+// be captured.
 #pragma once
 
 #include <espalier/host.hpp>
@@ -54,6 +56,7 @@ class FusedExecutor {
   int tokens() const { return shape_.tokens(); }
   int all_rows() const { return rows() * tokens(); }
   Launch launch() const { return {stream_, half_, processors_}; }
+  Launch weight_launch() const { return {weight_stream_, half_, processors_}; }
   const Activations& activations() const { return evaluating_ ? evaluation_ : training_; }
 
   void allocate(const esp_model_run& run);
@@ -61,6 +64,9 @@ class FusedExecutor {
   void plan_forward(int64_t images);
   void plan_backward(int64_t images);
   void enter(const esp_step& step);
+  void order(cudaStream_t earlier, cudaStream_t later) const;
+  // What weight gradients read has been enqueued.
+  void weights_may_follow() const { order(stream_, weight_stream_); }
 
   const void* parameter(uint32_t id) const;
   bool wants(uint32_t id) const { return id != kNoBias && trainable_[id] && gradients_[id].data != nullptr; }
@@ -87,8 +93,14 @@ class FusedExecutor {
 
   void head_backward();
   void block_backward(int layer);
-  // flow: gradient of the block's output, becomes that of the sum after attention.
-  void mlp_backward(int layer, const BlockSlots& slots, int64_t m, void* flow, void* branch);
+  // out: gradient of the block's output; middle: becomes that of the sum after attention, may be out; branch: scratch.
+  struct MlpFlow {
+    int64_t rows;
+    void* out;
+    void* middle;
+    void* branch;
+  };
+  void mlp_backward(int layer, const BlockSlots& slots, const MlpFlow& flow);
   void attention_backward_branch(int layer, const BlockSlots& slots);
   void class_backward_branch(int layer, const BlockSlots& slots);
   void embedding_backward();
@@ -97,7 +109,9 @@ class FusedExecutor {
   void sum(uint32_t id, const float* src, int sum_rows, int stride, int width);
   void flush_sums();
 
-  float* norm1_partials(int layer) const { return scratch_.norm_partials[1 + layer % 2]; }
+  // A block's places in the scratch memory, see there; layer -1: the embedding's.
+  static size_t of_two(int layer) { return static_cast<size_t>(layer + 2) % 2; }
+  static size_t of_three(int layer) { return static_cast<size_t>(layer + 3) % 3; }
 
   const ModelShape shape_;
   const PixelMap pixels_;
@@ -120,7 +134,9 @@ class FusedExecutor {
   std::unique_ptr<Matmuls> matmuls_;
 
   cudaStream_t stream_ = nullptr;
-  cudaEvent_t done_ = nullptr;
+  cudaStream_t weight_stream_ = nullptr;  // of weight gradients; often stream_
+  cudaEvent_t ordered_ = nullptr;
+  cudaEvent_t weights_done_[3] = {};  // of units, in turns
   bool evaluating_ = false;
   std::optional<uint32_t> in_flight_;  // the micro-batch that is between its forward and the end of its backward
   Inputs inputs_;

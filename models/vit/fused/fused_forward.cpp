@@ -28,9 +28,10 @@ void FusedExecutor::linear(int64_t m, int64_t n, int64_t k, const void* x, const
 }
 
 void FusedExecutor::embedding_forward(void* x) {
-  gather_patches(launch(), {rows(), shape_.side, shape_.patch}, pixels_, inputs_.pixels, inputs_.flip, scratch_.wide);
-  linear(all_rows(), shape_.hidden, shape_.patch_values(), scratch_.wide, parameter(setup_.projection.weight), nullptr,
-         x);
+  gather_patches(launch(), {rows(), shape_.side, shape_.patch}, pixels_, inputs_.pixels, inputs_.flip,
+                 scratch_.wide[0]);
+  linear(all_rows(), shape_.hidden, shape_.patch_values(), scratch_.wide[0], parameter(setup_.projection.weight),
+         nullptr, x);
   embed(launch(), rows(), tokens(), shape_.hidden, parameter(setup_.position), parameter(setup_.cls),
         parameter(setup_.projection.bias), x);
 }

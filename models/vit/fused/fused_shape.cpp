@@ -111,19 +111,30 @@ Scratch carve_scratch(Carver& carver, const ModelShape& shape, uint64_t rows, ui
   scratch.matmul = carver.bytes(kMatmulBytes);
   scratch.packed = carver.halves(3 * c * c + 3 * c);
   const uint64_t widest = std::max({inner, 3 * c, static_cast<uint64_t>(shape.patch_values())});
-  scratch.wide = carver.halves(std::max(rows, eval_rows) * tokens * widest);
+  scratch.wide[0] = carver.halves(std::max(rows, eval_rows) * tokens * widest);
   if (rows == 0) return scratch;
-  scratch.flow = carver.halves(m * c);
+  const bool aside = weights_aside(rows, keep);
+  if (aside) scratch.weight_matmul = carver.bytes(kMatmulBytes);
+  scratch.wide[1] = aside ? carver.halves(m * widest) : scratch.wide[0];
+  for (void*& qkv : scratch.qkv) qkv = aside ? carver.halves(m * 3 * c) : scratch.wide[0];
+  scratch.flow[0] = carver.halves(m * c);
+  for (void** of_block : {&scratch.flow[1], &scratch.flow[2], &scratch.middle[0], &scratch.middle[1]}) {
+    *of_block = aside ? carver.halves(m * c) : scratch.flow[0];
+  }
   scratch.branch = carver.halves(m * c);
   scratch.class_flow = carver.halves(rows * c);
+  scratch.class_middle = carver.halves(rows * c);
   scratch.class_branch = carver.halves(rows * c);
   scratch.class_query = carver.halves(rows * c);
   const uint64_t partials = static_cast<uint64_t>(processors) * 3 * c;
-  for (float*& of_norm : scratch.norm_partials) of_norm = carver.array<float>(partials);
+  for (float*& of_norm : scratch.norm1_partials) of_norm = carver.array<float>(partials);
+  for (float*& of_norm : scratch.norm2_partials) of_norm = carver.array<float>(partials);
   scratch.head_partials = carver.array<float>(partials);
   const uint64_t strips = (inner + 255) / 256;  // of columns, as GELU's backward cuts them: four blocks a processor
-  scratch.gelu_partials = carver.array<float>((4 * static_cast<uint64_t>(processors) / strips + 1) * inner);
-  scratch.attention_partials = carver.array<float>(rows * 2 * c);
+  for (float*& of_gelu : scratch.gelu_partials) {
+    of_gelu = carver.array<float>((4 * static_cast<uint64_t>(processors) / strips + 1) * inner);
+  }
+  for (float*& of_attention : scratch.attention_partials) of_attention = carver.array<float>(rows * 2 * c);
   scratch.classifier = carver.array<float>(classes * c + classes);
   scratch.positions = carver.array<float>(tokens * c);
   if (keep == Keep::kInputs) {

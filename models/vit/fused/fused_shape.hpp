@@ -82,26 +82,40 @@ struct Activations {
   HeadSlots head;
 };
 
-// Used within a unit, or from one unit to the next.
+// Used within a unit, or from one unit to the next. Arrays: blocks take turns by their index, so that a block's weight
+// gradients may be computed while the block below is under way, and sums of columns are there when it wants them.
+// Where weight gradients have no stream of their own, large ones are one and the same.
 struct Scratch {
-  void* matmul = nullptr;      // kMatmulBytes
-  void* packed = nullptr;      // [3 C, C] and [3 C]: query, key and value together
-  void* wide = nullptr;        // [M, max(I, 3 C, patch values)]: gradients inside MLP and attention, patches
-  void* flow = nullptr;        // [M, C]: gradient of the residual stream
-  void* branch = nullptr;      // [M, C]: gradient of a branch of it
-  void* class_flow = nullptr;  // [B, C]: the same two for class tokens, and the query's gradient
+  void* matmul = nullptr;         // kMatmulBytes
+  void* weight_matmul = nullptr;  // the same for weight gradients on a stream of their own; NULL: they have none
+  void* packed = nullptr;         // [3 C, C] and [3 C]: query, key and value together
+  void* wide[2] = {};             // [M, max(I, patch values)]: gradients inside the MLP, patches
+  void* qkv[2] = {};              // [M, 3 C]: gradients inside attention
+  void* flow[3] = {};             // [M, C]: gradients of the residual stream, at the blocks' outputs
+  void* middle[2] = {};           // [M, C]: and behind attention
+  void* branch = nullptr;         // [M, C]: gradient of a branch of it
+  void* class_flow = nullptr;     // [B, C]: the same three for class tokens, and the query's gradient
+  void* class_middle = nullptr;
   void* class_branch = nullptr;
   void* class_query = nullptr;
-  float* norm_partials[3] = {};  // the second norm's; the first norm's in turns, by the block's parity
+  float* norm1_partials[3] = {};
+  float* norm2_partials[2] = {};
   float* head_partials = nullptr;
-  float* gelu_partials = nullptr;
-  float* attention_partials = nullptr;
+  float* gelu_partials[2] = {};
+  float* attention_partials[2] = {};
   float* classifier = nullptr;  // [classes * C + classes]
   float* positions = nullptr;   // [N, C]
   // Instead of what is not kept:
   BlockSlots shared;
 };
 inline constexpr uint64_t kMatmulBytes = 32ull << 20;
+
+// Whether weight gradients of micro-batches of `rows` may have a stream of their own: small ones do not fill a GPU, and
+// large ones only get into each other's way. What is computed twice has one place.
+inline constexpr uint64_t kMostRowsAside = 16;
+inline bool weights_aside(uint64_t rows, Keep keep) {
+  return rows != 0 && rows <= kMostRowsAside && keep == Keep::kAll;
+}
 
 Activations carve_activations(Carver& carver, const ModelShape& shape, uint64_t rows, Keep keep, Scratch& scratch);
 // Evaluation keeps nothing: two inputs in turns and one block's slots.

@@ -81,7 +81,11 @@ Content make_content(const Job& job, const ViTParameters& parameters) {
 
 Driver::Driver(const Job& job, const FusedTable& table)
     : job_(job), table_(table), parameters_(job.config), content_(make_content(job, parameters_)) {
-  cuda(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking), "stream");
+  // Priorities as the host has them.
+  cuda(cudaStreamCreateWithPriority(&stream_, cudaStreamNonBlocking, -2), "stream");
+  grads_ = stream_;
+  if (job.aside) cuda(cudaStreamCreateWithPriority(&grads_, cudaStreamNonBlocking, -1), "stream");
+  cuda(cudaEventCreateWithFlags(&ordered_, cudaEventDisableTiming), "event");
   pixels_ = std::make_unique<DeviceArray<uint8_t>>(content_.pixels);
   flip_ = std::make_unique<DeviceArray<uint8_t>>(content_.flip);
   labels_ = std::make_unique<DeviceArray<int64_t>>(content_.labels);
@@ -123,7 +127,9 @@ Driver::Driver(const Job& job, const FusedTable& table)
 Driver::~Driver() {
   cudaDeviceSynchronize();
   if (self_ != nullptr) table_.destroy(self_);
+  if (grads_ != stream_) cudaStreamDestroy(grads_);
   cudaStreamDestroy(stream_);
+  cudaEventDestroy(ordered_);
 }
 
 void Driver::lay_out() {
@@ -171,7 +177,19 @@ void Driver::set_pixels(const std::vector<uint8_t>& pixels) {
 void Driver::poison_gradients() { cuda(cudaMemset(gradients_->get(), 0xff, gradients_->size()), "poison"); }
 void Driver::sync() { cuda(cudaStreamSynchronize(stream_), "step"); }
 
+void Driver::order(cudaStream_t earlier, cudaStream_t later) {
+  if (earlier == later) return;
+  cuda(cudaEventRecord(ordered_, earlier), "record");
+  cuda(cudaStreamWaitEvent(later, ordered_), "wait");
+}
+
 void Driver::pass(uint64_t index, uint32_t flags) {
+  order(stream_, grads_);
+  enqueue(index, flags);
+  order(grads_, stream_);
+}
+
+void Driver::enqueue(uint64_t index, uint32_t flags) {
   const bool evaluation = (flags & ESP_STEP_EVAL) != 0;
   const int64_t rows = evaluation ? job_.eval_rows : job_.rows, side = job_.config.image_size;
   const int64_t shapes[4] = {rows, side, side, 3};
@@ -182,7 +200,8 @@ void Driver::pass(uint64_t index, uint32_t flags) {
   step.struct_size = sizeof step;
   step.flags = flags;
   step.index = index;
-  step.compute = step.grads = reinterpret_cast<esp_stream>(stream_);
+  step.compute = reinterpret_cast<esp_stream>(stream_);
+  step.grads = reinterpret_cast<esp_stream>(grads_);
   const uint32_t units = parameters_.n_units();
   for (uint32_t micro = 0; micro < (evaluation ? 1 : job_.n_micro); ++micro) {
     step.micro = micro;
@@ -215,7 +234,7 @@ double Driver::replay(int repeats) {
   cuda(cudaStreamBeginCapture(stream_, cudaStreamCaptureModeThreadLocal), "begin capture");
   pass(1000, ESP_STEP_CAPTURING);
   cuda(cudaStreamEndCapture(stream_, &graph), "end capture");
-  cuda(cudaGraphInstantiate(&replayed, graph, 0), "instantiate");
+  cuda(cudaGraphInstantiate(&replayed, graph, cudaGraphInstantiateFlagUseNodePriority), "instantiate");
   cudaEvent_t begin = nullptr, end = nullptr;
   cuda(cudaEventCreate(&begin), "event");
   cuda(cudaEventCreate(&end), "event");

@@ -46,6 +46,7 @@ struct Job {
   esp_dtype gradients = ESP_BF16;
   uint32_t rows = 8, eval_rows = 8, n_micro = 1;
   Keep keep = Keep::kAll;
+  bool aside = false;        // step.grads is a stream of its own
   bool side_by_side = true;  // query, key and value lie so that they can be used together
   uint64_t seed = 1;
   float loss_seed = 0;  // 0: 1 / rows
@@ -90,6 +91,8 @@ class Driver {
  private:
   void lay_out();
   void pass(uint64_t index, uint32_t flags);
+  void enqueue(uint64_t index, uint32_t flags);
+  void order(cudaStream_t earlier, cudaStream_t later);
   template <class Function, class... Arguments>
   void ask(const char* what, Function* function, Arguments... arguments) {
     call(what, function, self_, arguments...);
@@ -100,7 +103,8 @@ class Driver {
   const ViTParameters parameters_;
   const Content content_;
   FakeHost host_;
-  cudaStream_t stream_ = nullptr;
+  cudaStream_t stream_ = nullptr, grads_ = nullptr;
+  cudaEvent_t ordered_ = nullptr;
   std::vector<size_t> offsets_;  // elements
   size_t elements_ = 0;
   std::unique_ptr<DeviceArray<uint16_t>> weights_;
