@@ -141,10 +141,10 @@ void prepare_attention(Half half) {
     Long<decltype(element)>::prepare();
   });
   prepare_attention_backward(half);
+  if (wgmma::has_products()) wgmma::prepare_forward(half);
 }
 
-void attention_forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse) {
-  check_shape(shape);
+void forward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse) {
   with_element(launch.half, [&](auto element) {
     using T = decltype(element);
     if (shape.tokens <= kShortTiles * 16) {
@@ -154,6 +154,11 @@ void attention_forward(const Launch& launch, const AttentionShape& shape, const 
     }
   });
   check_launch("attention");
+}
+
+void attention_forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse) {
+  check_shape(shape);
+  forward_by_warps(launch, shape, qkv, out, lse);
 }
 
 }  // namespace esp::vit::fused

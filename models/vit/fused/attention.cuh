@@ -1,4 +1,4 @@
-// What attention's two directions agree on.
+// What attention's kernels agree on: two directions, each by mma.sync (any shape and device) and by wgmma (sm_90a).
 #pragma once
 
 #include "launch.cuh"
@@ -14,4 +14,17 @@ inline constexpr float kLog2Scale = 0.125f * 1.4426950408889634f;  // exponentia
 void check_shape(const AttentionShape& shape);
 void prepare_attention_backward(Half half);
 
+// attention_forward by mma.sync.
+void forward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse);
+
+namespace wgmma {
+
+bool has_products();  // this build, on the current device
+bool takes_forward(const AttentionShape& shape);
+void prepare_forward(Half half);
+int forward_groups(const Launch& launch, const AttentionShape& shape);  // what is best
+// attention_forward; groups: of four warps, of a block: 1, 2 or 4.
+void forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse, int groups);
+
+}  // namespace wgmma
 }  // namespace esp::vit::fused
