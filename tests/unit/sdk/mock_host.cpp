@@ -126,6 +126,11 @@ struct MockTables {
     std::memset(*out, 0, whole);
     of(ctx).allocations[static_cast<const char*>(*out)] = {bytes, place, tag, flags};
     of(ctx).allocated[place][tag] += whole;
+    uint64_t living = 0;
+    for (const auto& [address, allocation] : of(ctx).allocations) {
+      if (allocation.place == place) living += (allocation.bytes + 255) / 256 * 256;
+    }
+    of(ctx).peak[place] = std::max(of(ctx).peak[place], living);
     return ESP_OK;
   }
   static void free(void* ctx, void* memory) {

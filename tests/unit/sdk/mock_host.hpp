@@ -123,6 +123,7 @@ class MockHost {
   std::map<uint32_t, esp_bind> params, gradients;              // as bound
   std::map<const char*, Allocation> allocations;               // living
   std::map<uint32_t, std::map<uint32_t, uint64_t>> allocated;  // place -> tag -> bytes of all allocations
+  std::map<uint32_t, uint64_t> peak;                           // place -> bytes living at once, at most
   std::map<uint32_t, std::map<uint64_t, int>> applied;         // param -> element -> times
   double sum_of_squares = 0;
   uint64_t norm_elements = 0, norm_elements_before = 0;  // before: up to this step

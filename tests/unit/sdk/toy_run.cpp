@@ -48,7 +48,9 @@ class Rank {
     if (start() && prepare()) {
       bool fine = evaluate();
       for (uint32_t i = 0; fine && i < settings_.steps; ++i) {
-        fine = (settings_.mode == ESP_MODE_INFER || step(i)) && evaluate() && (i % 2 == 0 || evaluate_again());
+        fine = (settings_.mode == ESP_MODE_INFER || step(i)) && evaluate();
+        if (fine && adapts() && i + 1 == result_.plan.warmup_steps) fine = adapt() && evaluate_again();
+        fine = fine && (i % 2 == 0 || evaluate_again());
       }
       list(result_.shards_again);
       read_weights();
@@ -116,6 +118,24 @@ class Rank {
       for (ToyShard& shard : out) shard.hi -= shard.lo, shard.lo = 0;
     }
     return fine;
+  }
+
+  bool adapts() const { return (result_.plan.caps & ESP_CAP_ADAPTS) != 0; }
+
+  bool adapt() {
+    MockHost& host = *result_.host;
+    const std::vector<uint64_t> others(toy_.view().n_train, settings_.other_bytes);
+    const uint64_t budget = settings_.budget_device;
+    const uint64_t capacity = budget == 0 ? UINT64_MAX : budget - std::min(budget, settings_.other_bytes);
+    const esp_profile profile = {sizeof profile, toy_.view().n_train, capacity, others.data()};
+    list(result_.shards_before_adapt);
+    result_.warmup_peak = host.peak;
+    result_.adapt_ops[0] = host.ops.size();
+    host.fork();
+    const bool fine = check(table_->adapt(self_, &profile, &error_));
+    host.join();
+    result_.adapt_ops[1] = host.ops.size();
+    return fine && list(result_.shards);
   }
 
   bool step(uint32_t index) {

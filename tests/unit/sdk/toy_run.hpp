@@ -44,6 +44,7 @@ struct ToySettings {
   uint32_t precision = ESP_PRECISION_DEFAULT;
   int32_t device_kind = ESP_CPU;
   uint64_t budget_device = 0;  // bytes, 0 = no limit
+  uint64_t other_bytes = 0;    // of the device, which a strategy that adapts is told of
   MockUpdate update;
   Mistake mistake = Mistake::kNone;
   std::map<std::string, uint64_t> options;   // numbers, by key
@@ -70,11 +71,14 @@ struct ToyRank {
   std::unique_ptr<MockHost> host;
   esp_plan plan{};
   std::string error;                   // the first failure; the rest is then empty
-  std::vector<ToyShard> shards;        // as listed before the first step
+  std::vector<ToyShard> shards;        // as listed before the first step, or behind adapt
+  std::vector<ToyShard> shards_before_adapt;
+  std::map<uint32_t, uint64_t> warmup_peak;  // bytes by place, before adapt
   std::vector<ToyShard> shards_again;  // and behind the last
   Values weights;                      // as the model sees them in the end
   std::vector<Values> evaluated;       // by evaluation: the first before any step, then one behind each
   std::vector<size_t> step_ops;        // index of each step's first operation
+  size_t adapt_ops[2] = {0, 0};        // index of the first operation of adapt, and of the first behind it
   uint64_t freed_to = 0;               // allocations that destroy left behind
 };
 
