@@ -24,14 +24,21 @@ class ChunkUpdate {
   // Behind the last of them, on the stream.
   void finish(esp_stream stream);
 
+  // In adapt, behind the chunk's home: masters and optimizer state go where its tier says, the values with them. Behind
+  // all of them, relist.
+  void move_optimizer(const Block& chunk, Tier from);
+  void relist();
+
   void list_state(const esp::kit::StateEmitter& emitter, const Block& chunk) const;
   void masters_loaded() const;  // between steps: homes become what the masters are
 
  private:
-  esp::kit::ShardSet& set(Tier tier) { return sets_[static_cast<size_t>(tier)]; }
-  const esp::kit::ShardSet& set(Tier tier) const { return sets_[static_cast<size_t>(tier)]; }
-  uint64_t in_set(const Block& chunk, const esp::kit::Piece& piece) const;
-  void list_updates();
+  esp::kit::ShardSet new_set(const Block& chunk) const;
+  esp::Buffer new_outbound(const Block& chunk) const;
+  const esp::kit::ShardSet& set(const Block& chunk) const { return sets_[chunk.index]; }
+  uint64_t in_part(const esp::kit::Piece& piece, const Block& chunk) const {
+    return piece.at - chunks_.partition.begin(chunk);
+  }
   void apply(const Block& chunk);
   // Where the optimizer leaves the weights of a chunk whose home is elsewhere.
   void* outbound(const Block& chunk) const;
@@ -42,8 +49,8 @@ class ChunkUpdate {
   Gradients& gradients_;
   const uint32_t flags_;  // ESP_UPDATE_
   const esp::kit::Fence fence_;
-  std::vector<esp::kit::ShardSet> sets_;  // [tiers]
-  esp::Buffer outbound_;                  // in host memory, unless the masters serve
+  std::vector<esp::kit::ShardSet> sets_;  // [trained chunks]
+  std::vector<esp::Buffer> outbound_;  // [trained chunks] in host memory, empty where there is no way or masters serve
   esp_stream upload_;
   std::vector<esp::kit::UpdateList> updates_;  // [trained chunks]
 };

@@ -1,7 +1,6 @@
 // What all parts of the strategy know: the chunks and where they live.
 #pragma once
 
-#include <array>
 #include <espalier/kit/sharding.hpp>
 #include <vector>
 
@@ -12,7 +11,6 @@ using esp::kit::Block;
 // Where a chunk's home (this rank's part of its weights) is, and where its masters and optimizer state are: with the
 // home on the device; in host memory, the home on the device; all in host memory.
 enum class Tier : uint32_t { kDevice, kCpuUpdate, kHost };
-constexpr std::array<Tier, 3> kTiers = {Tier::kDevice, Tier::kCpuUpdate, Tier::kHost};
 inline uint32_t home_place(Tier tier) { return tier == Tier::kHost ? ESP_PINNED : ESP_DEVICE; }
 inline uint32_t update_place(Tier tier) { return tier == Tier::kDevice ? ESP_DEVICE : ESP_PINNED; }
 
@@ -29,11 +27,6 @@ struct Chunks : esp::kit::Sharding {
   // The model computes with the home itself.
   bool used_at_home(uint32_t chunk) const { return alone() && home_place(tiers[chunk]) == ESP_DEVICE; }
 
-  // A tier keeps its parts one after another, trained chunks first. In elements.
-  uint64_t at(const Block& chunk) const { return size(tier(chunk), chunk.index); }
-  uint64_t size(Tier tier) const { return size(tier, static_cast<uint32_t>(tiers.size())); }
-  uint64_t trained_size(Tier tier) const { return size(tier, n_trained); }
-
   // Half gradients of several micro-batches are added up in fp32.
   esp_dtype sum_dtype() const { return several_windows() && ESP_DTYPE_BYTES(compute_t) < 4 ? ESP_F32 : compute_t; }
   bool several_windows() const {
@@ -48,17 +41,9 @@ struct Chunks : esp::kit::Sharding {
   }
   bool needs_gradient_slot(uint32_t chunk) const { return windows.count(chunk) > 0 && !summed_in_place(chunk); }
 
+  // The optimizer works on the home itself.
   bool masters_at_home(Tier tier) const {
     return home_place(tier) == update_place(tier) && host.update.desc().master == compute_t;
-  }
-
- private:
-  uint64_t size(Tier tier, uint32_t end) const {
-    uint64_t elements = 0;
-    for (uint32_t i = 0; i < end; ++i) {
-      if (tiers[i] == tier) elements += part(layout.blocks()[i]);
-    }
-    return elements;
   }
 };
 

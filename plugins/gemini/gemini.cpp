@@ -29,7 +29,8 @@ class Gemini {
           esp::option("placement", &Options::placement)
               .choices({"static", "auto"})
               .sweepable()
-              .doc("static: by the two fractions; auto: as little in host memory as the device budget allows"),
+              .doc("static: by the two fractions; auto: as little in host memory as the device budget allows, decided "
+                   "behind the first step"),
           esp::option("parameter_offload", &Options::parameter_offload)
               .range(0, 1)
               .sweepable()
@@ -41,7 +42,8 @@ class Gemini {
           esp::option("device_budget_fraction", &Options::device_budget_fraction)
               .range(0, 1)
               .sweepable()
-              .doc("auto: part of the run's device budget to use; without one, of what all on the device would take"));
+              .doc("auto: part to use of what the run's device budget leaves beside activations; without a budget, of "
+                   "what all on the device would take"));
     }
     static auto gathering_options() {
       return esp::options(esp::option("prefetch", &Options::prefetch)
@@ -67,6 +69,10 @@ class Gemini {
     }
     esp_plan plan = chunks_.plan(view);
     options_.write_to(plan);
+    if (gemini::adapts(chunks_, placement_options())) {
+      plan.caps |= ESP_CAP_ADAPTS;
+      plan.warmup_steps = 1;
+    }
     return plan;
   }
 
@@ -80,6 +86,28 @@ class Gemini {
     reduction_ = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
     gradients_.emplace(chunks_, binder, reduction_, host_.device.new_stream(ESP_STREAM_CPU));
     update_.emplace(chunks_, *weights_, *gradients_);
+  }
+
+  // Slots and gradients hold nothing between steps, so their room serves the way: the device never holds more than what
+  // it held or will hold.
+  void adapt(const esp_profile& profile) {
+    const std::vector<gemini::Tier> before = chunks_.tiers;
+    const uint32_t slots = gemini::promote(chunks_, placement_options(), profile.capacity);
+    weights_->release_slots();
+    if (gradients_) gradients_->release();
+    uint32_t moved = 0;
+    for (const Block& chunk : chunks_.layout.blocks()) {
+      const gemini::Tier from = before[chunk.index];
+      if (from == chunks_.tier(chunk)) continue;
+      weights_->move_home(chunk, from);
+      if (chunks_.trained(chunk)) update_->move_optimizer(chunk, from);
+      ++moved;
+    }
+    weights_->gather(slots);
+    if (gradients_) gradients_->take();
+    if (update_) update_->relist();
+    host_.log.debug("adapt: " + std::to_string(moved) + " of " + std::to_string(before.size()) +
+                    " chunks came nearer to the device; " + std::to_string(profile.capacity) + " bytes are there");
   }
 
   void begin_step(const esp_step& step) {
@@ -146,5 +174,5 @@ class Gemini {
 
 ESP_PLUGIN("org.espalier.gemini", "1.0.0",
            esp::strategy<Gemini>("gemini", "chunks of parameters gathered around their use, at home on device or host",
-                                 ESP_CAP_CPU | ESP_CAP_CUDA | ESP_CAP_CAPTURE_STEP | ESP_CAP_DETERMINISTIC |
-                                     ESP_CAP_INFER));
+                                 ESP_CAP_CPU | ESP_CAP_CUDA | ESP_CAP_CAPTURE_STEP | ESP_CAP_ADAPTS |
+                                     ESP_CAP_DETERMINISTIC | ESP_CAP_INFER));

@@ -17,8 +17,6 @@ Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream
       grad_t_(chunks.compute_t),
       sum_t_(chunks.sum_dtype()),
       fence_(chunks.host.device),
-      slots_(chunks.host, gradient_slots(chunks).count, gradient_slots(chunks).elements * ESP_DTYPE_BYTES(grad_t_),
-             ESP_TAG_BUCKET),
       slot_of_(chunks.n_trained),
       has_landed_(chunks.n_trained),
       states_("gradients", {"not there", "open", "summed", "final", "applied"},
@@ -29,28 +27,35 @@ Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream
                {Gradient::kNone, Gradient::kFinal},
                {Gradient::kFinal, Gradient::kApplied}},
               chunks.n_trained) {
-  const bool lands = chunks.several_windows() || sum_t_ != grad_t_;
-  for (Tier tier : kTiers) {
-    const uint64_t n = chunks.trained_size(tier), bytes = n * ESP_DTYPE_BYTES(sum_t_);
-    const auto i = static_cast<size_t>(tier);
-    if (update_place(tier) == ESP_DEVICE) {
-      sums_[i] = chunks.host.memory.device(bytes, ESP_TAG_GRAD, ESP_MEM_COMM);
-    } else {
-      sums_[i] = chunks.host.memory.pinned(bytes, ESP_TAG_GRAD);
-      if (lands) landing_[i] = chunks.host.memory.pinned(n * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET);
+  for (uint32_t chunk = 0; chunk < chunks.n_trained; ++chunk) added_.push_back(chunks.host.device.new_event());
+  take();
+}
+
+void Gradients::release() {
+  sums_.clear();
+  landing_.clear();
+  slots_.reset();
+}
+
+void Gradients::take() {
+  const esp::Memory& memory = chunks_.host.memory;
+  const bool lands = chunks_.several_windows() || sum_t_ != grad_t_;
+  chunks_.for_trained([&](const Block& chunk) {
+    const uint64_t part = chunks_.part(chunk), bytes = part * ESP_DTYPE_BYTES(sum_t_);
+    const bool on_device = update_place(chunks_.tier(chunk)) == ESP_DEVICE;
+    sums_.push_back(on_device ? memory.device(bytes, ESP_TAG_GRAD, ESP_MEM_COMM) : memory.pinned(bytes, ESP_TAG_GRAD));
+    landing_.push_back(on_device || !lands ? esp::Buffer()
+                                           : memory.pinned(part * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET));
+    if (chunks_.windows.count(chunk.index) > 0 && chunks_.summed_in_place(chunk.index)) {
+      bind(chunk, sum(chunk), ESP_WRITE_EACH_PASS);
     }
-  }
-  for (const Block& chunk : chunks.layout.blocks()) {
-    if (!chunks.trained(chunk)) break;
-    added_.push_back(chunks.host.device.new_event());
-    if (chunks.windows.count(chunk.index) > 0 && chunks.summed_in_place(chunk.index)) {
-      bind(binder, chunk, sum(chunk), ESP_WRITE_EACH_PASS);
-    }
-  }
+  });
+  const GradientSlots slots = gradient_slots(chunks_);
+  slots_.emplace(chunks_.host, slots.count, slots.elements * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET);
 }
 
 void Gradients::begin_step() {
-  slots_.begin_step();
+  slots_->begin_step();
   states_.reset();
   has_landed_.assign(has_landed_.size(), false);
 }
@@ -60,9 +65,9 @@ void Gradients::open(const esp_step& step) {
   for (const Window& window : chunks_.windows.opens(step.pos)) {
     states_.enter(window.block, Gradient::kOpen);
     if (!chunks_.needs_gradient_slot(window.block)) continue;
-    const uint32_t slot = slots_.take(step.compute);
+    const uint32_t slot = slots_->take(step.compute);
     slot_of_[window.block] = slot;
-    bind(binder_, chunks_.layout.blocks()[window.block], slots_.data(slot), ESP_WRITE_NOW);
+    bind(chunks_.layout.blocks()[window.block], slots_->data(slot), ESP_WRITE_NOW);
   }
 }
 
@@ -71,7 +76,7 @@ void Gradients::close(const esp_step& step) {
     fence_.order(step.grads, reduction_);
     if (chunks_.needs_gradient_slot(window.block)) {
       reduce(chunks_.layout.blocks()[window.block], window.first);
-      slots_.give_back(slot_of_[window.block], reduction_);
+      slots_->give_back(slot_of_[window.block], reduction_);
     }
     states_.enter(window.block, Gradient::kSummed);
   }
@@ -82,20 +87,16 @@ void Gradients::finish(const Block& chunk) {
   fence_.order(reduction_, stream(chunks_.tier(chunk)));
 }
 
-void* Gradients::sum(const Block& chunk) const {
-  return element(sums_[static_cast<size_t>(chunks_.tier(chunk))].data(), chunks_.at(chunk), sum_t_);
-}
-
-void Gradients::bind(const esp::Binder& binder, const Block& chunk, void* whole, uint32_t mode) const {
+void Gradients::bind(const Block& chunk, void* whole, uint32_t mode) const {
   std::vector<esp_bind> binds;
   for (const esp::kit::Place& place : chunk.places) {
     binds.push_back({place.param, ESP_BIND_GRAD, element(whole, place.offset - chunk.begin, grad_t_), grad_t_, mode});
   }
-  binder.bind({binds.data(), binds.size()});
+  binder_.bind({binds.data(), binds.size()});
 }
 
 void Gradients::reduce(const Block& chunk, bool first) {
-  void* whole = slots_.data(slot_of_[chunk.index]);
+  void* whole = slots_->data(slot_of_[chunk.index]);
   void* own = element(whole, chunks_.partition.begin(chunk) - chunk.begin, grad_t_);
   const bool on_device = update_place(chunks_.tier(chunk)) == ESP_DEVICE;
   const bool into_sum = on_device && first && sum_t_ == grad_t_ && !chunks_.alone();
@@ -128,7 +129,7 @@ void Gradients::send_to_host(const Block& chunk, const void* part, bool first) {
     kernels.copy(sum(chunk), part, bytes, reduction_);
     return;
   }
-  void* landed = landing_[static_cast<size_t>(chunks_.tier(chunk))].at(chunks_.at(chunk), grad_t_);
+  void* landed = landing_[chunk.index].data();
   if (has_landed_[chunk.index]) chunks_.host.device.wait(reduction_, added_[chunk.index]);
   kernels.copy(landed, part, bytes, reduction_);
   fence_.order(reduction_, cpu_);

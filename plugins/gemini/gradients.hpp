@@ -4,6 +4,7 @@
 #include <espalier/kit/fence.hpp>
 #include <espalier/kit/lifecycle.hpp>
 #include <espalier/kit/slots.hpp>
+#include <optional>
 
 #include "chunks.hpp"
 
@@ -17,6 +18,10 @@ class Gradients {
   // reduction: a device stream that averages, sends and sums; cpu: sums in host memory. The chunks outlive this.
   Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream reduction, esp_stream cpu);
 
+  // In adapt, where nothing of a step is left: gives all memory back, and takes what the chunks' tiers ask for.
+  void release();
+  void take();
+
   void begin_step();
   void open(const esp_step& step);   // in pre_backward
   void close(const esp_step& step);  // in post_backward
@@ -27,12 +32,12 @@ class Gradients {
   void applied(const Block& chunk) { states_.enter(chunk.index, Gradient::kApplied); }
 
   // This rank's part.
-  void* sum(const Block& chunk) const;
+  void* sum(const Block& chunk) const { return sums_[chunk.index].data(); }
   esp_dtype dtype() const { return sum_t_; }
   esp_stream stream(Tier tier) const { return update_place(tier) == ESP_PINNED ? cpu_ : reduction_; }
 
  private:
-  void bind(const esp::Binder& binder, const Block& chunk, void* whole, uint32_t mode) const;
+  void bind(const Block& chunk, void* whole, uint32_t mode) const;
   void reduce(const Block& chunk, bool first);
   void add(const Block& chunk, const void* part, bool first, esp_stream stream) const;
   void send_to_host(const Block& chunk, const void* part, bool first);
@@ -42,12 +47,12 @@ class Gradients {
   const esp_stream reduction_, cpu_;
   const esp_dtype grad_t_, sum_t_;
   const esp::kit::Fence fence_;
-  std::array<esp::Buffer, kTiers.size()> sums_;
-  std::array<esp::Buffer, kTiers.size()> landing_;  // in host memory, for what has yet to be added to the sum
-  esp::kit::Slots slots_;
-  std::vector<uint32_t> slot_of_;  // [trained chunks] while open
-  std::vector<esp_event> added_;   // [trained chunks] the landing place has been read
-  std::vector<bool> has_landed_;   // [trained chunks] in this step
+  std::vector<esp::Buffer> sums_;         // [trained chunks]
+  std::vector<esp::Buffer> landing_;      // [trained chunks] in host memory, for what has yet to be added to the sum
+  std::optional<esp::kit::Slots> slots_;  // absent between release and take
+  std::vector<uint32_t> slot_of_;         // [trained chunks] while open
+  std::vector<esp_event> added_;          // [trained chunks] the landing place has been read
+  std::vector<bool> has_landed_;          // [trained chunks] in this step
   esp::kit::Lifecycle<Gradient> states_;
 };
 

@@ -21,9 +21,8 @@ std::set<uint32_t> fetched_chunks(const Chunks& chunks) {
   return ParamCache::used_blocks(fetched(chunks, chunks.train), fetched(chunks, chunks.eval));
 }
 
-uint64_t optimizer_bytes(const Chunks& chunks) {
+uint64_t optimizer_bytes(const Chunks& chunks, uint64_t elements) {
   const esp_update_desc& desc = chunks.host.update.desc();
-  const uint64_t elements = chunks.trained_size(Tier::kDevice);
   uint64_t bytes = chunks.masters_at_home(Tier::kDevice) ? 0 : allocated(elements, desc.master);
   for (uint32_t i = 0; i < desc.n_slots; ++i) bytes += allocated(elements, desc.slots[i]->dtype);
   return bytes;
@@ -32,15 +31,17 @@ uint64_t optimizer_bytes(const Chunks& chunks) {
 // What the strategy takes of the device with chunks.tiers as they are.
 uint64_t device_bytes(const Chunks& chunks, uint32_t weight_slots) {
   uint64_t bytes = 0, largest = 0;
-  for (Tier tier : kTiers) {
-    if (home_place(tier) == ESP_DEVICE) bytes += allocated(chunks.size(tier), chunks.compute_t);
+  for (const Block& chunk : chunks.layout.blocks()) {
+    const uint64_t part = chunks.part(chunk);
+    if (home_place(chunks.tier(chunk)) == ESP_DEVICE) bytes += allocated(part, chunks.compute_t);
+    if (!chunks.trained(chunk) || update_place(chunks.tier(chunk)) != ESP_DEVICE) continue;
+    bytes += allocated(part, chunks.sum_dtype()) + optimizer_bytes(chunks, part);
   }
   for (uint32_t chunk : fetched_chunks(chunks)) largest = std::max(largest, chunks.layout.blocks()[chunk].size());
   bytes += weight_slots * allocated(largest, chunks.compute_t);
   if (chunks.n_trained == 0) return bytes;
   const GradientSlots slots = gradient_slots(chunks);
-  bytes += slots.count * allocated(slots.elements, chunks.compute_t);
-  return bytes + allocated(chunks.trained_size(Tier::kDevice), chunks.sum_dtype()) + optimizer_bytes(chunks);
+  return bytes + slots.count * allocated(slots.elements, chunks.compute_t);
 }
 
 // The first chunks of n, as many as come nearest to a fraction of their elements.
@@ -57,18 +58,21 @@ uint32_t first_chunks(const Chunks& chunks, uint32_t n, double fraction) {
   return count;
 }
 
-// The first chunks go to the host: their gradients are final first, which leaves the CPU the most time.
-void assign(Chunks& chunks, uint32_t homes_on_host, uint32_t updates_on_host) {
+// How many of the first chunks have homes, and how many of the trained ones are updated, in host memory.
+struct Candidate {
+  uint32_t homes, updates;
+};
+
+// The first chunks go to the host: their gradients are final first and their next use is farthest, which leaves the CPU
+// the most time.
+void assign(Chunks& chunks, const Candidate& on_host) {
   for (uint32_t i = 0; i < chunks.tiers.size(); ++i) {
-    const bool cpu = i < chunks.n_trained && i < updates_on_host;
-    chunks.tiers[i] = i < homes_on_host ? Tier::kHost : (cpu ? Tier::kCpuUpdate : Tier::kDevice);
+    const bool cpu = i < chunks.n_trained && i < on_host.updates;
+    chunks.tiers[i] = i < on_host.homes ? Tier::kHost : (cpu ? Tier::kCpuUpdate : Tier::kDevice);
   }
 }
 
 // By how much is on the host: optimizer state goes first, as it is not needed until the gradients are there.
-struct Candidate {
-  uint32_t homes, updates;
-};
 std::vector<Candidate> candidates(const Chunks& chunks) {
   std::vector<Candidate> out;
   for (uint32_t updates = 0; updates <= chunks.n_trained; ++updates) out.push_back({0, updates});
@@ -78,22 +82,25 @@ std::vector<Candidate> candidates(const Chunks& chunks) {
 
 struct Smallest {
   uint64_t bytes = ~uint64_t{0};
-  Candidate candidate{0, 0};
+  size_t candidate = 0;
 };
 Smallest smallest(Chunks chunks, bool prefetch) {
   Smallest least;
-  for (const Candidate& candidate : candidates(chunks)) {
-    assign(chunks, candidate.homes, candidate.updates);
+  const std::vector<Candidate> all = candidates(chunks);
+  for (size_t i = 0; i < all.size(); ++i) {
+    assign(chunks, all[i]);
     const uint64_t bytes = device_bytes(chunks, weight_slots_needed(chunks, prefetch));
-    if (bytes < least.bytes) least = {bytes, candidate};
+    if (bytes < least.bytes) least = {bytes, i};
   }
   return least;
 }
 
-[[noreturn]] void refuse(const Chunks& chunks, const PlacementOptions& options, uint64_t bytes, uint64_t budget) {
+// budget: what it is and whose.
+[[noreturn]] void refuse(const Chunks& chunks, const PlacementOptions& options, uint64_t bytes,
+                         const std::string& budget) {
   const uint64_t possible = smallest(chunks, options.prefetch).bytes;
   const uint64_t bare = smallest(chunks, false).bytes;
-  std::string message = "the device budget is " + std::to_string(budget) + " bytes, ";
+  std::string message = budget + ", ";
   message += options.automatic ? "" : "this placement takes " + std::to_string(bytes) + "; ";
   message += "the smallest that would do is " + std::to_string(possible);
   if (options.prefetch && bare < possible) message += " (" + std::to_string(bare) + " with prefetch = false)";
@@ -101,37 +108,56 @@ Smallest smallest(Chunks chunks, bool prefetch) {
   throw esp::Failure(ESP_E_DEVICE_MEMORY, message);
 }
 
+std::string budget_text(uint64_t bytes) { return "the device budget is " + std::to_string(bytes) + " bytes"; }
+
+uint64_t part_of(uint64_t bytes, double fraction) {
+  return fraction < 1 ? static_cast<uint64_t>(fraction * static_cast<double>(bytes)) : bytes;
+}
+
 uint32_t place_static(Chunks& chunks, const PlacementOptions& options) {
   const auto n = static_cast<uint32_t>(chunks.tiers.size());
-  assign(chunks, first_chunks(chunks, n, options.parameter_offload),
-         first_chunks(chunks, chunks.n_trained, options.optimizer_offload));
+  assign(chunks, {first_chunks(chunks, n, options.parameter_offload),
+                  first_chunks(chunks, chunks.n_trained, options.optimizer_offload)});
   const uint32_t wanted = std::min(options.weight_slots, static_cast<uint32_t>(fetched_chunks(chunks).size()));
   const uint32_t slots = std::max(wanted, weight_slots_needed(chunks, options.prefetch));
   const uint64_t budget = chunks.host.run().budget_device, bytes = device_bytes(chunks, slots);
-  if (budget != 0 && bytes > budget) refuse(chunks, options, bytes, budget);
+  if (budget != 0 && bytes > budget) refuse(chunks, options, bytes, budget_text(budget));
   return slots;
 }
 
-uint64_t automatic_budget(Chunks chunks, const PlacementOptions& options) {
-  uint64_t whole = chunks.host.run().budget_device;
-  if (whole == 0) {
-    assign(chunks, 0, 0);
-    whole = device_bytes(chunks, weight_slots_needed(chunks, options.prefetch));
-  }
-  return static_cast<uint64_t>(options.budget_fraction * static_cast<double>(whole));
-}
-
-// As little on the host as the budget allows; what is left keeps more chunks gathered.
-uint32_t place_automatically(Chunks& chunks, const PlacementOptions& options) {
-  const uint64_t budget = automatic_budget(chunks, options);
-  for (const Candidate& candidate : candidates(chunks)) {
-    assign(chunks, candidate.homes, candidate.updates);
+// The first candidate of [0, end) that the budget holds, if there is one; what is left keeps more chunks gathered.
+std::optional<uint32_t> place_within(Chunks& chunks, const PlacementOptions& options, size_t end, uint64_t budget) {
+  const std::vector<Candidate> all = candidates(chunks);
+  for (size_t i = 0; i < end; ++i) {
+    assign(chunks, all[i]);
     uint32_t slots = weight_slots_needed(chunks, options.prefetch);
     if (device_bytes(chunks, slots) > budget) continue;
     while (slots < fetched_chunks(chunks).size() && device_bytes(chunks, slots + 1) <= budget) ++slots;
     return slots;
   }
-  refuse(chunks, options, 0, budget);
+  return std::nullopt;
+}
+
+// Without a profile to come: within the budget, or within a part of what all on the device would take.
+uint32_t place_automatically(Chunks& chunks, const PlacementOptions& options) {
+  uint64_t whole = chunks.host.run().budget_device;
+  if (whole == 0) {
+    assign(chunks, {0, 0});
+    whole = device_bytes(chunks, weight_slots_needed(chunks, options.prefetch));
+  }
+  const uint64_t budget = part_of(whole, options.budget_fraction);
+  const auto slots = place_within(chunks, options, candidates(chunks).size(), budget);
+  if (!slots) refuse(chunks, options, 0, budget_text(budget));
+  return *slots;
+}
+
+// Until the profile is there.
+uint32_t place_smallest(Chunks& chunks, const PlacementOptions& options) {
+  const uint64_t budget = part_of(chunks.host.run().budget_device, options.budget_fraction);
+  const Smallest least = smallest(chunks, options.prefetch);
+  if (least.bytes > budget) refuse(chunks, options, 0, budget_text(budget));
+  assign(chunks, candidates(chunks)[least.candidate]);
+  return weight_slots_needed(chunks, options.prefetch);
 }
 
 }  // namespace
@@ -157,9 +183,24 @@ GradientSlots gradient_slots(const Chunks& chunks) {
   return slots;
 }
 
+bool adapts(const Chunks& chunks, const PlacementOptions& options) {
+  return options.automatic && chunks.trains() && chunks.host.run().budget_device != 0;
+}
+
 uint32_t place(Chunks& chunks, const PlacementOptions& options) {
   chunks.tiers.assign(chunks.layout.blocks().size(), Tier::kDevice);
+  if (adapts(chunks, options)) return place_smallest(chunks, options);
   return options.automatic ? place_automatically(chunks, options) : place_static(chunks, options);
+}
+
+// Candidates before the smallest differ from it by chunks that come nearer to the device, and never the other way.
+uint32_t promote(Chunks& chunks, const PlacementOptions& options, uint64_t capacity) {
+  const uint64_t budget = part_of(capacity, options.budget_fraction);
+  const auto slots = place_within(chunks, options, smallest(chunks, options.prefetch).candidate + 1, budget);
+  if (slots) return *slots;
+  refuse(chunks, options, 0,
+         budget_text(chunks.host.run().budget_device) + ", of which model and host leave " + std::to_string(budget) +
+             " to the strategy");
 }
 
 }  // namespace gemini

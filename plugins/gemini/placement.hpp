@@ -25,8 +25,14 @@ struct GradientSlots {
 };
 GradientSlots gradient_slots(const Chunks& chunks);
 
-// Sets chunks.tiers and returns the number of slots for weights. The same on every rank. Throws Failure
-// (ESP_E_DEVICE_MEMORY) with the numbers when the budget of the run is too small.
+// Whether a profile decides: automatic training within a budget.
+bool adapts(const Chunks& chunks, const PlacementOptions& options);
+
+// Both set chunks.tiers and return the number of slots for weights, the same on every rank. Throw Failure
+// (ESP_E_DEVICE_MEMORY) with the numbers when the budget is too small.
+// In prepare; the smallest placement where adapt will follow.
 uint32_t place(Chunks& chunks, const PlacementOptions& options);
+// In adapt: brings as many chunks to the device as `capacity` bytes hold.
+uint32_t promote(Chunks& chunks, const PlacementOptions& options, uint64_t capacity);
 
 }  // namespace gemini

@@ -16,15 +16,24 @@ class Weights {
   void begin_step(const esp_step& step);
   void before(const esp_step& step);  // in pre_*
 
-  void* home(const Block& chunk) const;
-  void* homes(Tier tier) const;  // the first home of a tier
+  void* home(const Block& chunk) const { return homes_[chunk.index].data(); }
+
+  // In adapt, in this order: gives the slots back; brings a home to where the chunk's tier says, the values with it;
+  // gathers again, with other slots.
+  void release_slots() { gathered_.reset(); }
+  void move_home(const Block& chunk, Tier from);
+  void gather(uint32_t slots);
 
  private:
-  void bind_homes(const esp::Binder& binder) const;
+  esp::Buffer new_home(const Block& chunk) const;
+  void bind_homes() const;
   void fetch(const Block& chunk, void* destination, esp_stream stream) const;
 
   const Chunks& chunks_;
-  std::array<esp::Buffer, kTiers.size()> homes_;
+  const esp::Binder binder_;
+  const bool prefetch_;
+  esp_stream fetching_ = nullptr;                 // made with the first slots
+  std::vector<esp::Buffer> homes_;                // [chunks]
   std::optional<esp::kit::ParamCache> gathered_;  // absent when all chunks are used at home
 };
 

@@ -214,24 +214,124 @@ ToySettings automatic(int world) {
   return run;
 }
 
+uint64_t smallest_budget(ToySettings run) {
+  run.budget_device = 1;
+  return smallest_of(train(run)[0].error);
+}
+
+uint64_t at_once(const ToyRank& rank, uint32_t place) {
+  const auto peak = rank.host->peak.find(place);
+  return peak == rank.host->peak.end() ? 0 : peak->second;
+}
+
 TEST(GeminiAuto, FillsTheBudgetFromTheSmallestOn) {
   for (int world : {1, 2, 3}) {
     ToySettings run = automatic(world);
     const uint64_t whole = taken(train(run)[0], ESP_DEVICE);
-    run.budget_device = 1;
-    const uint64_t smallest = smallest_of(train(run)[0].error);
+    const uint64_t smallest = smallest_budget(run);
     ASSERT_GT(smallest, 0u);
     ASSERT_LT(smallest, whole);
+    uint64_t before = 0;
     for (uint64_t budget : {smallest, (smallest + whole) / 2, whole, 4 * whole}) {
       run.budget_device = budget;
-      EXPECT_LE(taken(train(run)[0], ESP_DEVICE), budget);
+      const auto ranks = train(run);
+      EXPECT_LE(at_once(ranks[0], ESP_DEVICE), budget) << "on the way, too";
+      EXPECT_GE(at_once(ranks[0], ESP_DEVICE), before + (budget == smallest || budget > whole ? 0 : 1));
+      EXPECT_EQ(smallest, ranks[0].warmup_peak.at(ESP_DEVICE)) << "until the profile is there";
+      before = at_once(ranks[0], ESP_DEVICE);
       check(run);
     }
     run.budget_device = smallest - 1;
     EXPECT_EQ(smallest, smallest_of(train(run)[0].error)) << "the named budget must be the smallest";
-    run.budget_device = whole;
-    EXPECT_EQ(0u, taken(train(run)[0], ESP_PINNED)) << "all fits on the device";
   }
+}
+
+TEST(GeminiAuto, CopiesNothingInAStepWhenTheDeviceHoldsAll) {
+  for (int world : {1, 2, 3}) {
+    ToySettings run = automatic(world);
+    run.budget_device = 2 * taken(train(run)[0], ESP_DEVICE);
+    const auto rank = std::move(train(run)[0]);
+    EXPECT_LT(index_of(rank, "copy", rank.adapt_ops[0]), rank.adapt_ops[1]) << "nothing came to the device";
+    EXPECT_EQ(rank.host->ops.size(), index_of(rank, "copy", rank.adapt_ops[1]));
+  }
+}
+
+// Masters, optimizer state and frozen weights, whichever way their chunks go; fp32 masters live at home or not, bf16
+// ones never.
+TEST(GeminiAuto, MovesEveryValueBitForBit) {
+  for (int world : {1, 2, 3}) {
+    for (uint32_t precision : {ESP_PRECISION_FP32, ESP_PRECISION_BF16}) {
+      ToySettings run = automatic(world);
+      run.precision = precision;
+      run.steps = 1;
+      const uint64_t smallest = smallest_budget(run), step = 512;
+      size_t moved = 0;
+      for (uint64_t budget = smallest; budget < smallest + 64 * step; budget += step) {
+        run.budget_device = budget;
+        const auto ranks = train(run);
+        for (const ToyRank& rank : ranks) {
+          ASSERT_EQ("", rank.error);
+          ASSERT_EQ(rank.shards_before_adapt.size(), rank.shards.size());
+          for (size_t i = 0; i < rank.shards.size(); ++i) {
+            const ToyShard &was = rank.shards_before_adapt[i], &is = rank.shards[i];
+            ASSERT_EQ(std::tie(was.param, was.slot, was.lo, was.hi), std::tie(is.param, is.slot, is.lo, is.hi));
+            ASSERT_EQ(was.values, is.values) << "budget " << budget << ", parameter " << is.param << ' ' << is.slot;
+            moved += was.data != is.data ? 1 : 0;
+          }
+        }
+      }
+      EXPECT_GT(moved, 0u);
+    }
+  }
+}
+
+TEST(GeminiAuto, EqualsTheOracleAtEveryBudget) {
+  for (int world : {1, 2, 3}) {
+    const uint64_t smallest = smallest_budget(automatic(world)), whole = taken(train(automatic(world))[0], ESP_DEVICE);
+    for (ToySettings run : update_variants(automatic(world))) {
+      const uint64_t least = smallest_budget(run);
+      for (uint64_t part : {0, 1, 2, 3}) {
+        run.budget_device = least + (2 * whole - smallest) * part / 3;
+        check(run);
+      }
+    }
+  }
+}
+
+TEST(GeminiAuto, DecidesAlikeOnAllRanks) {
+  ToySettings run = automatic(3);
+  run.budget_device = 2 * smallest_budget(run);
+  const auto ranks = train(run);
+  for (const ToyRank& rank : ranks) {
+    EXPECT_EQ(ranks[0].host->peak, rank.host->peak);
+    EXPECT_EQ(ranks[0].adapt_ops[1] - ranks[0].adapt_ops[0], rank.adapt_ops[1] - rank.adapt_ops[0]);
+  }
+}
+
+TEST(GeminiAuto, AdaptsOnlyInTrainingWithinABudget) {
+  ToySettings run = automatic(2);
+  EXPECT_EQ(0u, train(run)[0].plan.caps & ESP_CAP_ADAPTS);
+  run.budget_device = 1 << 20;
+  EXPECT_NE(0u, train(run)[0].plan.caps & ESP_CAP_ADAPTS);
+  run.mode = ESP_MODE_INFER;
+  EXPECT_EQ(0u, train(run)[0].plan.caps & ESP_CAP_ADAPTS);
+  ToySettings fixed = gemini(2);
+  fixed.budget_device = 1 << 20;
+  EXPECT_EQ(0u, train(fixed)[0].plan.caps & ESP_CAP_ADAPTS);
+}
+
+TEST(GeminiAuto, LeavesRoomForWhatOthersTake) {
+  ToySettings run = automatic(2);
+  const uint64_t smallest = smallest_budget(run);
+  run.budget_device = 3 * smallest;
+  run.other_bytes = smallest;
+  const uint64_t held = at_once(train(run)[0], ESP_DEVICE);
+  EXPECT_LE(held, 2 * smallest);
+  EXPECT_GT(held, smallest);
+  run.other_bytes = 2 * smallest + 1;
+  const std::string error = train(run)[0].error;
+  EXPECT_NE(std::string::npos, error.find("leave " + std::to_string(smallest - 1) + " to the strategy")) << error;
+  EXPECT_EQ(smallest, smallest_of(error));
 }
 
 TEST(GeminiAuto, TakesAPartOfTheBudget) {

@@ -112,6 +112,7 @@ class Rank {
                                                            shard->dtype, shard->flags, std::move(values)});
       return ESP_OK;
     };
+    out.clear();
     const esp_shard_sink sink = {sizeof sink, 0, &out, add};
     const bool fine = check(table_->state(self_, &sink, &error_));
     if (settings_.mistake == Mistake::kOffsetDropped) {

@@ -17,17 +17,18 @@ namespace kit {
 // A fetched block: on its way, valid and bound, read by the unit that runs.
 enum class Fetched : uint32_t { kNo, kArriving, kBound, kInUse };
 
-// Made in prepare. Fetches run on a stream of its own, one unit ahead of the model at least; the block whose next use
-// is farthest makes room. A step, training or evaluation, begins with nothing fetched, so that its work depends on
-// nothing that was before. Fetched blocks are bound. A unit's use of a block ends when the next unit begins.
+// Made in prepare or adapt. Fetches run on a stream of their own, one unit ahead of the model at least; the block whose
+// next use is farthest makes room. A step, training or evaluation, begins with nothing fetched, so that its work
+// depends on nothing that was before. Fetched blocks are bound. A unit's use of a block ends when the next unit begins.
 class ParamCache {
  public:
   // Fills destination[0, block.size()) with the block's parameters, in order on `stream`.
   using Fetch = std::function<void(const Block& block, void* destination, esp_stream stream)>;
 
   struct Settings {
-    bool ahead = true;   // fetch before the unit that needs it begins
-    uint32_t slots = 0;  // at least the needed ones; more keep more blocks
+    bool ahead = true;            // fetch before the unit that needs it begins
+    uint32_t slots = 0;           // at least the needed ones; more keep more blocks
+    esp_stream stream = nullptr;  // a device stream to fetch on; NULL = one of the cache's own
   };
 
   // Room for the blocks of one position and, ahead, for one that is on its way.
@@ -60,7 +61,7 @@ class ParamCache {
         dtype_(dtype),
         binder_(binder),
         fetch_(std::move(fetch)),
-        stream_(host.device.new_stream(ESP_STREAM_DEVICE, kUrgent)),
+        stream_(settings.stream != nullptr ? settings.stream : host.device.new_stream(ESP_STREAM_DEVICE, kUrgent)),
         ahead_(settings.ahead),
         slots_(host, std::max(settings.slots, slots_needed(train_, eval_, settings.ahead)),
                largest_block() * ESP_DTYPE_BYTES(dtype), ESP_TAG_BUCKET),
