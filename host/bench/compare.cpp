@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
+#include <utility>
 
 #include "bench/measure.hpp"
 #include "error.hpp"
@@ -70,7 +72,9 @@ std::vector<Comparison> compare(const SweepResult& first, const SweepResult& sec
     if (!a.done() || a.step_times().empty()) continue;
     for (const Row& b : second.rows) {
       if (a.label != b.label) continue;
-      Comparison compared{a.label};
+      Comparison compared{.label = a.label};
+      compared.exposed_ms = {a.exposed_ms(), b.exposed_ms()};
+      compared.joules_per_sample = {a.joules_per_sample(), b.joules_per_sample()};
       if (!b.done() || b.step_times().empty()) {
         compared.verdict = Verdict::kLost;
       } else {
@@ -92,21 +96,58 @@ int exit_code_of(const std::vector<Comparison>& rows) {
   return std::all_of(rows.begin(), rows.end(), [](const Comparison& row) { return row.passes(); }) ? 0 : 1;
 }
 
-void print_comparison(std::ostream& out, const std::vector<Comparison>& rows) {
-  std::vector<std::vector<std::string>> cells;
-  for (const Comparison& row : rows) {
-    if (row.verdict == Verdict::kLost) {
-      cells.push_back({row.label, "n/a", "n/a", "n/a", verdict_text(row.verdict)});
-    } else {
-      cells.push_back({row.label, fixed(row.ratio.middle, 4),
-                       fixed(row.ratio.low, 4) + " - " + fixed(row.ratio.high, 4),
-                       row.test.p < 1e-4 ? scientific(row.test.p) : fixed(row.test.p, 4), verdict_text(row.verdict)});
-    }
+namespace {
+
+// "first -> second"; only when a row has both is there a column of them.
+using Pair = std::array<double, 2>;
+bool both_known(const Pair& pair) { return std::isfinite(pair[0]) && std::isfinite(pair[1]); }
+std::string pair_text(const Pair& pair, int decimals) {
+  return both_known(pair) ? fixed(pair[0], decimals) + " -> " + fixed(pair[1], decimals) : "n/a";
+}
+
+using Cell = std::function<std::string(const Comparison&)>;
+struct CompareColumn {
+  ColumnTable::Column column;
+  Cell cell;
+};
+
+std::vector<CompareColumn> columns_for(const std::vector<Comparison>& rows) {
+  const auto measured = [](Cell cell) -> Cell {
+    return
+        [cell = std::move(cell)](const Comparison& row) { return row.verdict == Verdict::kLost ? "n/a" : cell(row); };
+  };
+  const auto any = [&](Pair Comparison::*pair) {
+    return std::any_of(rows.begin(), rows.end(), [&](const Comparison& row) { return both_known(row.*pair); });
+  };
+  std::vector<CompareColumn> columns{
+      {{"case", 0, false}, [](const Comparison& row) { return row.label; }},
+      {{"step time, second / first"}, measured([](const Comparison& row) { return fixed(row.ratio.middle, 4); })},
+      {{"95 % interval"},
+       measured([](const Comparison& row) { return fixed(row.ratio.low, 4) + " - " + fixed(row.ratio.high, 4); })},
+      {{"p (rank test)"}, measured([](const Comparison& row) {
+         return row.test.p < 1e-4 ? scientific(row.test.p) : fixed(row.test.p, 4);
+       })}};
+  if (any(&Comparison::exposed_ms)) {
+    columns.push_back({{"exposed ms"}, [](const Comparison& row) { return pair_text(row.exposed_ms, 2); }});
   }
-  std::vector<ColumnTable::Column> columns{
-      {"case", 0, false}, {"step time, second / first"}, {"95 % interval"}, {"p (rank test)"}, {"verdict", 0, false}};
-  for (const auto& row : cells) {
-    for (size_t i = 0; i < columns.size(); ++i) columns[i].width = std::max(columns[i].width, text_width(row[i]));
+  if (any(&Comparison::joules_per_sample)) {
+    columns.push_back({{"J/sample"}, [](const Comparison& row) { return pair_text(row.joules_per_sample, 3); }});
+  }
+  columns.push_back({{"verdict", 0, false}, [](const Comparison& row) { return verdict_text(row.verdict); }});
+  return columns;
+}
+
+}  // namespace
+
+void print_comparison(std::ostream& out, const std::vector<Comparison>& rows) {
+  std::vector<ColumnTable::Column> columns;
+  std::vector<std::vector<std::string>> cells(rows.size());
+  for (CompareColumn& column : columns_for(rows)) {
+    for (size_t i = 0; i < rows.size(); ++i) {
+      cells[i].push_back(column.cell(rows[i]));
+      column.column.width = std::max(column.column.width, text_width(cells[i].back()));
+    }
+    columns.push_back(std::move(column.column));
   }
   const ColumnTable table(std::move(columns));
   out << table.header();

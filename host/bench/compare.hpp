@@ -1,6 +1,7 @@
 // Two results side by side: is the second slower than the first?
 #pragma once
 
+#include <array>
 #include <filesystem>
 #include <ostream>
 #include <string>
@@ -25,6 +26,8 @@ struct Comparison {
   Interval ratio;  // step time of the second over the first
   RankTest test;
   bool one_run = false;  // on a side: the spread between runs is unknown
+  // Of the first and of the second; NaN: not measured.
+  std::array<double, 2> exposed_ms{kUnknown, kUnknown}, joules_per_sample{kUnknown, kUnknown};
   Verdict verdict = Verdict::kEqual;
 
   bool passes() const { return verdict == Verdict::kFaster || verdict == Verdict::kEqual; }

@@ -11,6 +11,7 @@ namespace esp::bench {
 namespace {
 
 constexpr size_t kMaxCases = 10000;
+constexpr int64_t kProfileSteps = 5;
 
 const esp_option* host_option(const std::string& key) {
   for (const KeyTable& table : host_keys()) {
@@ -104,6 +105,7 @@ void add_run_length(Settings& settings, const BenchOptions& options) {
   set_default(settings, "train.save", false);
   set_default(settings, "train.eval_every", int64_t{0});
   set_default(settings, "data.drop_last", true);
+  set_default(settings, "train.profile_steps", kProfileSteps);
   settings.erase("train.max_steps");
   settings.erase("train.epochs");
   set_default(settings, "train.max_steps", options.steps_to_run());

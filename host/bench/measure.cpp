@@ -77,6 +77,14 @@ void add_quantiles(RunMeasure& run) {
   run.p95 = quantile(run.step_ms, 0.95);
 }
 
+// What a run or an external program may tell beside its times.
+void add_told(const Json& json, RunMeasure& run) {
+  run.train_loss = number(json, keys::kTrainLoss);
+  run.exposed_ms = number(json, keys::kExposedCommunicationMs);
+  run.joules_per_step = number(json, keys::kJoulesPerStep);
+  run.joules_per_sample = number(json, keys::kJoulesPerSample);
+}
+
 void add_memory(const Json& json, const char* key, std::map<std::string, double>& by_tag) {
   const auto tags = json.find(key);
   if (tags == json.end() || !tags->is_object()) return;
@@ -142,7 +150,7 @@ void add_run(const fs::path& folder, int64_t repeat, const BenchOptions& options
   RunMeasure run;
   run.repeat = repeat;
   run.samples = number(results, keys::kTrainSamples);
-  run.train_loss = number(results, keys::kTrainLoss);
+  add_told(results, run);
   run.warmup = options.warmup ? std::min(static_cast<size_t>(*options.warmup), steps.ms.size() - 1)
                               : detect_warmup(steps.ms, static_cast<size_t>(options.warmup_allowance()));
   run.step_ms.assign(steps.ms.begin() + static_cast<std::ptrdiff_t>(run.warmup), steps.ms.end());
@@ -165,7 +173,7 @@ std::string add_external_run(const std::string& output, int64_t repeat, Row& row
   run.median = number(found, keys::kStepMsMedian);
   run.p5 = number(found, keys::kStepMsP5);
   run.p95 = number(found, keys::kStepMsP95);
-  run.train_loss = number(found, keys::kTrainLoss);
+  add_told(found, run);
   run.samples = static_cast<double>(integer(found, keys::kTrainSamples));
   if (const auto steps = found.find(keys::kStepMs); steps != found.end() && steps->is_array()) {
     for (const Json& step : *steps) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "error.hpp"
 #include "report/json_text.hpp"
@@ -27,23 +28,30 @@ double number(const Json& json, const char* key) {
   return found == json.end() || !found->is_number() ? kUnknown : found->get<double>();
 }
 
+// Numbers of a run that are told or not, by key.
+constexpr std::pair<const char*, double RunMeasure::*> kRunNumbers[] = {
+    {keys::kStepMsMedian, &RunMeasure::median},
+    {keys::kStepMsP5, &RunMeasure::p5},
+    {keys::kStepMsP95, &RunMeasure::p95},
+    {keys::kSamplesPerSecond, &RunMeasure::samples_per_second},
+    {keys::kTrainLoss, &RunMeasure::train_loss},
+    {keys::kExposedCommunicationMs, &RunMeasure::exposed_ms},
+    {keys::kJoulesPerStep, &RunMeasure::joules_per_step},
+    {keys::kJoulesPerSample, &RunMeasure::joules_per_sample}};
+
 Json to_json(const RunMeasure& run) {
-  return {
-      {"repeat", run.repeat},    {"warmup_steps", run.warmup},       {keys::kStepMsMedian, run.median},
-      {keys::kStepMsP5, run.p5}, {keys::kStepMsP95, run.p95},        {keys::kSamplesPerSecond, run.samples_per_second},
-      {"samples", run.samples},  {keys::kTrainLoss, run.train_loss}, {keys::kStepMs, run.step_ms}};
+  Json json = {{"repeat", run.repeat}, {"warmup_steps", run.warmup}, {"samples", run.samples}};
+  for (const auto& [key, value] : kRunNumbers) json[key] = run.*value;
+  json[keys::kStepMs] = run.step_ms;
+  return json;
 }
 
 RunMeasure run_from(const Json& json) {
   RunMeasure run;
   run.repeat = json.at("repeat").get<int64_t>();
   run.warmup = json.at("warmup_steps").get<size_t>();
-  run.median = number(json, keys::kStepMsMedian);
-  run.p5 = number(json, keys::kStepMsP5);
-  run.p95 = number(json, keys::kStepMsP95);
-  run.samples_per_second = number(json, keys::kSamplesPerSecond);
   run.samples = json.at("samples").get<double>();
-  run.train_loss = number(json, keys::kTrainLoss);
+  for (const auto& [key, value] : kRunNumbers) run.*value = number(json, key);
   run.step_ms = json.at(keys::kStepMs).get<std::vector<double>>();
   return run;
 }
@@ -79,6 +87,10 @@ double Row::p5() const { return over_steps(*this, 0.05, &RunMeasure::p5); }
 double Row::p95() const { return over_steps(*this, 0.95, &RunMeasure::p95); }
 double Row::samples_per_second() const { return mean_over(runs, &RunMeasure::samples_per_second); }
 
+double Row::exposed_ms() const { return mean_over(runs, &RunMeasure::exposed_ms); }
+double Row::joules_per_step() const { return mean_over(runs, &RunMeasure::joules_per_step); }
+double Row::joules_per_sample() const { return mean_over(runs, &RunMeasure::joules_per_sample); }
+
 double Row::rate_spread() const {
   if (runs.size() < 2) return kUnknown;
   const auto slower = [](const RunMeasure& a, const RunMeasure& b) {
@@ -107,6 +119,9 @@ std::string to_json_line(const Row& row) {
   json[keys::kStepMsMedian] = row.median();
   json[keys::kStepMsP5] = row.p5();
   json[keys::kStepMsP95] = row.p95();
+  json[keys::kExposedCommunicationMs] = row.exposed_ms();
+  json[keys::kJoulesPerStep] = row.joules_per_step();
+  json[keys::kJoulesPerSample] = row.joules_per_sample();
   json[keys::kModelFlopsPerSecond] = row.model_flops_per_second;
   json[keys::kMfu] = row.mfu;
   json[keys::kPeakAllocatedBytes] = row.peak_allocated_bytes;

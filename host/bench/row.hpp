@@ -26,6 +26,8 @@ struct RunMeasure {
   double samples_per_second = kUnknown;
   double samples = 0;  // all that were trained on, counted
   double train_loss = kUnknown;
+  double exposed_ms = kUnknown;  // communication that computation waited for, a step
+  double joules_per_step = kUnknown, joules_per_sample = kUnknown;
 };
 
 // Of one kind of collective, a step and rank.
@@ -57,8 +59,11 @@ struct Row {
   double p5() const;
   double p95() const;
   double samples_per_second() const;  // mean of the runs
-  double rate_spread() const;         // (fastest - slowest run) / mean; kUnknown with one run
-  Runs step_times() const;            // of the runs that have any
+  double exposed_ms() const;          // means of the runs
+  double joules_per_step() const;
+  double joules_per_sample() const;
+  double rate_spread() const;  // (fastest - slowest run) / mean; kUnknown with one run
+  Runs step_times() const;     // of the runs that have any
 };
 
 std::string to_json_line(const Row& row);  // with a line feed

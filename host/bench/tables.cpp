@@ -123,6 +123,15 @@ std::string csv_cell(const std::string& text) {
 
 std::string exact(double value) { return std::isfinite(value) ? number_text(value) : ""; }
 
+// Whether a row has it: a column of unknowns alone says nothing on the console.
+bool any_has(const SweepResult& result, double (Row::*value)() const) {
+  return std::any_of(result.rows.begin(), result.rows.end(),
+                     [&](const Row& row) { return row.done() && std::isfinite((row.*value)()); });
+}
+
+std::string exposed(const Row& row) { return number(row.exposed_ms(), 2); }
+std::string joules(const Row& row) { return number(row.joules_per_sample(), 3); }
+
 std::string joined(const std::vector<std::string>& cells, const std::string& between) {
   std::string line;
   for (size_t i = 0; i < cells.size(); ++i) line += (i > 0 ? between : "") + cells[i];
@@ -162,6 +171,8 @@ Cells table_cells(const SweepResult& result) {
       return row.collectives.contains(name) ? bytes(row.collectives.at(name).bytes) : kUnknownText;
     });
   }
+  filler.add_measured("exposed ms", exposed);
+  filler.add_measured("J/sample", joules);
   filler.add_measured("train loss", [](const Row& row) { return number(row.runs.back().train_loss, 4); });
   filler.add("ending", [](const Row& row) { return row.done() ? "done" : ending(row) + ": " + row.reason; });
   return filler.take();
@@ -173,6 +184,10 @@ void print_table(std::ostream& out, const SweepResult& result) {
   add_speed(filler, result);
   filler.add_measured("allocated", [](const Row& row) { return bytes(row.peak_allocated_bytes); });
   filler.add_measured("device", [](const Row& row) { return bytes(row.peak_device_bytes); });
+  const bool many_ranks =
+      std::any_of(result.rows.begin(), result.rows.end(), [](const Row& row) { return row.world_size > 1; });
+  if (many_ranks) filler.add_measured("exposed ms", exposed);
+  if (any_has(result, &Row::joules_per_sample)) filler.add_measured("J/sample", joules);
   filler.add("ending", ending);
   const Cells cells = filler.take();
   std::vector<ColumnTable::Column> columns;
@@ -241,6 +256,9 @@ std::string table_csv(const SweepResult& result) {
       return row.collectives.contains(name) ? exact(row.collectives.at(name).bytes) : "";
     });
   }
+  filler.add_measured(keys::kExposedCommunicationMs, [](const Row& row) { return exact(row.exposed_ms()); });
+  filler.add_measured(keys::kJoulesPerStep, [](const Row& row) { return exact(row.joules_per_step()); });
+  filler.add_measured(keys::kJoulesPerSample, [](const Row& row) { return exact(row.joules_per_sample()); });
   const Cells cells = filler.take();
   std::string text = joined(cells.titles, ",") + "\n";
   for (std::vector<std::string> row : cells.rows) {
@@ -289,6 +307,10 @@ std::vector<std::string> meanings(const SweepResult& result) {
        "its start; by kind beside it, as the host counts them. Peaks of kinds need not coincide.",
        "peak of device: what the device had in use; on a CPU the resident set of the process, libraries and "
        "decoded images included.",
+       "exposed ms: of a step, how long the compute stream stood still while a collective was under way, mean over "
+       "ranks; measured after the timed steps, which it does not touch.",
+       "J/sample: what the GPUs of all ranks took by their own counters, whoever used them, over the last two thirds "
+       "of the steps.",
        "n/a: nobody measured it. Rows that were refused or failed have no numbers.",
        "Rows whose train loss differs by more than noise did not do the same work: do not compare them."});
   if (!collective_names(result).empty()) {

@@ -32,6 +32,12 @@ inline constexpr const char* kMemoryBytesPinned = "memory_bytes_pinned";
 inline constexpr const char* kPeakAllocatedBytes = "peak_allocated_bytes";
 inline constexpr const char* kPeakDeviceBytes = "peak_device_bytes";
 
+// Of the step: how long the compute stream stood still while a collective was under way.
+inline constexpr const char* kExposedCommunicationMs = "exposed_communication_ms";
+// Of all GPUs together.
+inline constexpr const char* kJoulesPerStep = "joules_per_step";
+inline constexpr const char* kJoulesPerSample = "joules_per_sample";
+
 inline constexpr const char* kCollectivesPerStep = "collectives_per_step";  // by name, each with the two below
 inline constexpr const char* kCalls = "calls";
 inline constexpr const char* kBytes = "bytes";

@@ -69,6 +69,13 @@ void add_collectives(Json& json, const runtime::FinishReport& finish) {
                                      {"all_gather", per_step(finish.all_gather)}};
 }
 
+void add_energy(Json& json, const runtime::FinishReport& finish) {
+  const auto& energy = finish.energy;
+  json[keys::kJoulesPerStep] = or_null(energy, [](const auto& e) { return e.joules / static_cast<double>(e.steps); });
+  json[keys::kJoulesPerSample] =
+      or_null(energy, [](const auto& e) { return e.joules / static_cast<double>(e.samples); });
+}
+
 std::string batch_text(const runtime::StartReport& start) {
   return std::to_string(start.batch.global_batch) + " = " + std::to_string(start.batch.micro_batch) + " x " +
          std::to_string(start.batch.accumulation) + " x " + std::to_string(start.world) +
@@ -149,6 +156,8 @@ std::string results_json(const RunSummary& summary) {
   add_evaluation(json, summary);
   add_memory(json, finish.memory);
   add_collectives(json, finish);
+  json[keys::kExposedCommunicationMs] = or_null(finish.exposed_communication_ms, [](double ms) { return ms; });
+  add_energy(json, finish);
   json[keys::kModelFlopsPerSample] = finish.model_flops_per_sample;
   json[keys::kModelFlopsPerSecond] = finish.model_flops_per_sample * rate;
   json[keys::kMfu] = nullptr;  // no figure for the peak of a CPU would be honest
@@ -175,6 +184,12 @@ void print_summary(std::ostream& out, const RunSummary& summary) {
   }
   table.add("samples/s", fixed(summary.train_samples_per_second(), 1));
   if (times) table.add("step ms, median", step_times_text(*times));
+  if (start.world > 1 && finish.exposed_communication_ms) {
+    table.add("exposed communication, ms a step", fixed(*finish.exposed_communication_ms, 2));
+  }
+  if (finish.energy) {
+    table.add("joules a sample", fixed(finish.energy->joules / static_cast<double>(finish.energy->samples), 3));
+  }
   add_memory_rows(table, summary);
   if (!options.folder.empty()) table.add("written to", options.folder.string());
   table.print(out);

@@ -111,6 +111,9 @@ void write_run_page(const fs::path& folder) {
            "memory_bytes_pinned in each; peaks need not coincide. "
            "peak_allocated_bytes: their sum at its highest. peak_device_bytes: what the device had in use, on a CPU "
            "the resident set.",
+           "exposed_communication_ms: of a step, how long the compute stream stood still while a collective was under "
+           "way; measured in steps after the last one when train.profile_steps asks for it. joules_per_step, "
+           "joules_per_sample: what the GPUs took by their own counters, over the last two thirds of the steps.",
            "null or n/a: not measured, or not known."});
   const std::string title =
       value_text(results.value(keys::kModel, Json())) + " with " + value_text(results.value(keys::kPlugin, Json()));

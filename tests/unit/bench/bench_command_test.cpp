@@ -142,6 +142,9 @@ TEST_F(BenchCommand, CountsWhatRanksSendInAStep) {
   const double gradients = rows[1]["memory_bytes"]["gradients"];
   EXPECT_GE(bytes, gradients) << rows[1];
   EXPECT_LE(bytes, gradients + 64) << rows[1];
+  EXPECT_EQ(rows[0]["exposed_communication_ms"], 0);
+  EXPECT_GT(rows[1]["exposed_communication_ms"], 0);  // the sum of losses at least
+  EXPECT_TRUE(rows[1]["joules_per_sample"].is_null());
 }
 
 TEST_F(BenchCommand, RefusesFaultsOfTheFileBeforeAnythingStarts) {

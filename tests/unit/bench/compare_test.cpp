@@ -53,6 +53,20 @@ TEST(Compare, RefusesResultsWithNothingInCommon) {
   EXPECT_THROW(compare(result_of({row_of("a", 10, 1)}), seed), Error);
 }
 
+TEST(Compare, PutsExposedCommunicationAndJoulesSideBySide) {
+  Row before = row_of("a", 10, 1, 1), after = before;
+  std::ostringstream without;
+  print_comparison(without, compare(result_of({before}), result_of({after})));
+  EXPECT_EQ(without.str().find("exposed"), std::string::npos);
+  before.runs[0].exposed_ms = 3;
+  before.runs[0].joules_per_sample = after.runs[0].joules_per_sample = 0.125;
+  after.runs[0].exposed_ms = 0.5;
+  std::ostringstream out;
+  print_comparison(out, compare(result_of({before}), result_of({after})));
+  EXPECT_NE(out.str().find("3.00 -> 0.50"), std::string::npos) << out.str();
+  EXPECT_NE(out.str().find("0.125 -> 0.125"), std::string::npos) << out.str();
+}
+
 TEST(Compare, PrintsOneLineARow) {
   std::ostringstream out;
   print_comparison(out, compare(result_of({row_of("a", 10, 1), row_of("b", 10, 1)}),

@@ -58,6 +58,7 @@ TEST(Expand, GivesRunsTheirLengthAndSavesNothing) {
   const auto cases =
       cases_of("[train]\nmax_steps = 7\nepochs = 2\n[bench]\nsteps = 20\nwarmup = 4\n[sweep]\nrun.seed = [1]");
   EXPECT_EQ(integer(cases[0], "train.max_steps"), 24);
+  EXPECT_EQ(integer(cases[0], "train.profile_steps"), 5);
   EXPECT_FALSE(std::get<bool>(cases[0].settings.at("train.save").value));
   EXPECT_EQ(integer(cases[0], "train.eval_every"), 0);
   EXPECT_FALSE(cases[0].settings.contains("bench.steps"));

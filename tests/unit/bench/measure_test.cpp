@@ -20,7 +20,8 @@ void write_run(const Scratch& scratch) {
       "results.json",
       R"({"plugin": "libddp.so", "train_samples": 64, "train_runtime": 0.5, "train_loss": 0.75, "world_size": 2,
                 "batch_size": 4, "global_batch_size": 8, "mfu": null, "model_flops_per_sample": 1e6,
-                "peak_allocated_bytes": 1000, "peak_device_bytes": 2000, "memory_bytes": {"parameters": 300}, "memory_bytes_pinned": {"parameters": 100}})");
+                "peak_allocated_bytes": 1000, "peak_device_bytes": 2000, "exposed_communication_ms": 1.5, "joules_per_step": 6,
+                "joules_per_sample": null, "memory_bytes": {"parameters": 300}, "memory_bytes_pinned": {"parameters": 100}})");
   std::string steps = step(100);
   for (int i = 0; i < 7; ++i) steps += step(10 + i % 2);
   scratch.write("metrics.jsonl", steps + "{\"event\": \"eval\", \"step\": 8}\n");
@@ -39,6 +40,9 @@ TEST(AddRun, LeavesOutWarmUpInTheHonestProtocol) {
   EXPECT_DOUBLE_EQ(row.memory_bytes.at("parameters"), 300);
   EXPECT_DOUBLE_EQ(row.memory_bytes_pinned.at("parameters"), 100);
   EXPECT_TRUE(std::isnan(row.mfu));
+  EXPECT_DOUBLE_EQ(row.exposed_ms(), 1.5);
+  EXPECT_DOUBLE_EQ(row.joules_per_step(), 6);
+  EXPECT_TRUE(std::isnan(row.joules_per_sample()));
 }
 
 TEST(AddRun, CountsEverythingInTheSeedProtocol) {
@@ -80,13 +84,16 @@ TEST(AddRun, RefusesDamagedFiles) {
 TEST(AddExternalRun, TakesTheLastJsonLineWithNumbers) {
   Row row;
   EXPECT_EQ(add_external_run("loading {\n{\"samples_per_second\": 1}\n"
-                             "{\"samples_per_second\": 20, \"step_ms\": [5, 6, 7], \"peak_allocated_bytes\": 9}\n"
+                             "{\"samples_per_second\": 20, \"step_ms\": [5, 6, 7], \"peak_allocated_bytes\": 9, "
+                             "\"joules_per_sample\": 0.25}\n"
                              "{\"note\": \"bye\"}\n",
                              1, row),
             "");
   EXPECT_DOUBLE_EQ(row.samples_per_second(), 20);
   EXPECT_DOUBLE_EQ(row.median(), 6);
   EXPECT_DOUBLE_EQ(row.peak_allocated_bytes, 9);
+  EXPECT_DOUBLE_EQ(row.joules_per_sample(), 0.25);
+  EXPECT_TRUE(std::isnan(row.exposed_ms()));
 }
 
 TEST(AddExternalRun, DerivesTheRateFromStepTimeAndBatch) {
@@ -118,9 +125,12 @@ TEST(Row, SurvivesTheWayThroughItsFile) {
   Row row = test::row_of("libddp.so", 10, 1000);
   row.collectives["all_reduce"] = {3, 400};
   row.mfu = 0.25;
+  row.runs[0].exposed_ms = row.runs[1].exposed_ms = 2;
   const std::string line = to_json_line(row);
   EXPECT_EQ(line.find('\n'), line.size() - 1);
-  EXPECT_EQ(to_json_line(row_from_json(line, "rows.jsonl:1")), line);
+  const Row back = row_from_json(line, "rows.jsonl:1");
+  EXPECT_EQ(to_json_line(back), line);
+  EXPECT_DOUBLE_EQ(back.exposed_ms(), 2);
 }
 
 TEST(Row, DamagedOnDiskIsRefusedWithItsPlace) {

@@ -103,6 +103,38 @@ TEST(Tables, ShowAReasonForEveryRowWithoutNumbers) {
   EXPECT_NE(out.str().find("b: L01 b: not found\n"), std::string::npos);
 }
 
+// Of two ranks, with what a GPU tells.
+Row measured_row() {
+  Row row = row_of("a", 10, 1, 1);
+  row.world_size = 2;
+  row.runs[0].exposed_ms = 1.25;
+  row.runs[0].joules_per_sample = 0.5;
+  row.runs[0].joules_per_step = 4;
+  return row;
+}
+
+TEST(Tables, ShowExposedCommunicationAndJoules) {
+  const SweepResult result = result_of({measured_row(), row_of("b", 10, 1)});
+  std::ostringstream out;
+  print_table(out, result);
+  for (const std::string& text : {out.str(), table_markdown(result, 0), sweep_page(result, 0)}) {
+    for (const char* part : {"exposed ms", "1.25", "J/sample", "0.500", "n/a"}) {
+      EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
+    }
+  }
+  const std::string csv = table_csv(result);
+  EXPECT_NE(csv.find("exposed_communication_ms,joules_per_step,joules_per_sample\n"), std::string::npos) << csv;
+  EXPECT_NE(csv.find(",1.25,4.0,0.5\n"), std::string::npos) << csv;
+  EXPECT_NE(csv.find(",,,\n"), std::string::npos) << csv;
+}
+
+TEST(Tables, LeaveOutOnTheConsoleWhatNoRowHas) {
+  std::ostringstream out;
+  print_table(out, result_of({row_of("a", 10, 1)}));
+  EXPECT_EQ(out.str().find("exposed"), std::string::npos);
+  EXPECT_EQ(out.str().find("J/sample"), std::string::npos);
+}
+
 TEST(Tables, SayWhichProtocolWasUsed) {
   SweepResult seed = result_of({row_of("a", 10, 1)});
   seed.protocol = "seed";

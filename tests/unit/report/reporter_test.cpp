@@ -60,6 +60,8 @@ runtime::FinishReport finish() {
   report.memory.peak_allocated_bytes = 66'000'000;
   report.memory.peak_device_bytes = 99'000'000;
   report.model_flops_per_sample = 1e9;
+  report.exposed_communication_ms = 0.75;
+  report.energy = runtime::EnergyReport{100, 5, 160};
   return report;
 }
 
@@ -171,6 +173,9 @@ TEST_F(Reporter, WritesEveryDocumentedResult) {
   EXPECT_EQ(json["memory_bytes_pinned"]["parameters"], 3'000'000);
   EXPECT_EQ(json["memory_bytes_pinned"]["optimizer"], 0);
   EXPECT_EQ(json["memory_bytes_pinned_predicted"]["optimizer"], 4'000'000);
+  EXPECT_EQ(json["exposed_communication_ms"], 0.75);
+  EXPECT_EQ(json["joules_per_step"], 20);
+  EXPECT_EQ(json["joules_per_sample"], 0.625);
   ASSERT_TRUE(json.contains("mfu"));
   EXPECT_TRUE(json["mfu"].is_null());
 }
@@ -181,7 +186,8 @@ TEST_F(Reporter, PrintsTheEpochsAndOneTableInTheEnd) {
   EXPECT_NE(out.find("3/4 (75.0 %)"), std::string::npos);
   EXPECT_NE(out.find("32 = 8 x 2 x 2"), std::string::npos);
   EXPECT_NE(out.find("105.50 (p5 103.25, p95 107.75) without 2 warm-up steps"), std::string::npos) << out;
-  for (const char* row : {"peak parameters ", "peak parameters, pinned", "peak optimizer, pinned"}) {
+  for (const char* row : {"exposed communication, ms a step", "joules a sample", "peak parameters ",
+                          "peak parameters, pinned", "peak optimizer, pinned"}) {
     EXPECT_NE(out.find(row), std::string::npos) << row << " in\n" << out;
   }
 }
