@@ -11,6 +11,7 @@ enum class Mistake {
   kNoWaitForCpuUpdate,      // weights are sent to the device before the CPU has updated them
   kReleasedOnCompute,       // events of side streams are recorded on the compute stream
   kWaitsAcrossSteps,        // events are recorded in the first step only: later waits refer to it
+  kNotedInHook,             // what differs between steps is noted in a hook, which no replay runs, not in variant
   kSumForMean,              // ESP_SUM where ESP_AVG is meant
   kRankDropped,             // rank 1 gives nothing to the first reduction of a step
   kBarrierIgnored,          // the update does not wait for the norm

@@ -21,10 +21,10 @@ TEST_F(SlotsTest, ANewUserRunsBehindTheLastOne) {
   mock_.fork();
   slots.begin_step();
   const uint32_t slot = slots.take(mock_.compute());
-  mock_.writes(mock_.add_op("first", mock_.compute()), slots.data(slot), 256, mock_.compute());
+  mock_.writes(mock_.enqueue("first", mock_.compute()), slots.data(slot), 256, mock_.compute());
   slots.give_back(slot, mock_.compute());
   const uint32_t again = slots.take(side_);
-  mock_.writes(mock_.add_op("second", side_), slots.data(again), 256, side_);
+  mock_.writes(mock_.enqueue("second", side_), slots.data(again), 256, side_);
   EXPECT_EQ(std::vector<std::string>(), mock_.violations);
 }
 

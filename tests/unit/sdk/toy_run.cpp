@@ -9,25 +9,13 @@
 
 namespace {
 
-constexpr float kRate = 0.125f;
-constexpr float kMomentum = 0.5f;
-
-float initial(uint32_t param, uint64_t i) {
-  return 0.5f + 0.01f * static_cast<float>(param) + 0.001f * static_cast<float>(i);
-}
-
-// Gradient that one use of a weight adds: of the weight as it is, so that weights changed too early show.
-float contribution(uint32_t param, uint64_t i, uint32_t unit, uint64_t micro, float weight, float seed) {
-  if (param == Toy::kUnused) return 0.0f;
-  const float data = std::sin(static_cast<float>(param * 7 + i * 3 + unit * 5) + 1.7f * static_cast<float>(micro));
-  return (0.25f * data + 0.5f * weight) * seed;
-}
-
-float rounded(float value, esp_dtype dtype) {
-  float out = 0;
-  from_float(&out, 0, dtype, value);
-  return to_float(&out, 0, dtype);
-}
+// A gradient that a unit's backward writes.
+struct GradientUse {
+  uint32_t param;
+  esp_bind weights, gradient;
+  bool first;  // overwrites
+  std::vector<float> values;
+};
 
 class Rank {
  public:
@@ -38,6 +26,8 @@ class Rank {
         rank_(rank) {
     result_.host = std::make_unique<MockHost>(world, rank, settings.update);
     result_.host->mistake = settings.mistake;
+    result_.host->on_threads = settings.on_threads;
+    result_.host->swallowed_wait = settings.swallowed_wait;
     for (uint32_t param = 0; param < Toy::kParams; ++param) {
       result_.host->numel.push_back(toy_.view().params[param]->numel);
       if (toy_.trainable(param)) result_.host->trained_elements += toy_.view().params[param]->numel;
@@ -48,7 +38,9 @@ class Rank {
     if (start() && prepare()) {
       bool fine = evaluate();
       for (uint32_t i = 0; fine && i < settings_.steps; ++i) {
-        fine = (settings_.mode == ESP_MODE_INFER || step(i)) && evaluate();
+        fine = settings_.mode == ESP_MODE_INFER || step(i);
+        if (!fine || (i + 1) % settings_.evaluate_every != 0) continue;
+        fine = evaluate();
         if (fine && adapts() && i + 1 == result_.plan.warmup_steps) fine = adapt() && evaluate_again();
         fine = fine && (i % 2 == 0 || evaluate_again());
       }
@@ -93,14 +85,18 @@ class Rank {
   bool prepare() {
     result_.plan.struct_size = sizeof result_.plan;
     if (!check(table_->plan(self_, &shown_.view(), &result_.plan, &error_))) return false;
+    result_.host->set_scaler(result_.plan);
     if (!check(table_->prepare(self_, &shown_.view(), &result_.host->binder(), &error_))) return false;
     if (!list(result_.shards)) return false;
     for (const ToyShard& shard : result_.shards) {
       if (shard.slot != "param") continue;
       for (uint64_t i = shard.lo; i < shard.hi; ++i)
-        from_float(shard.data, i - shard.lo, shard.dtype, initial(shard.param, i));
+        from_float(shard.data, i - shard.lo, shard.dtype, Toy::initial(shard.param, i));
     }
-    return settings_.mistake == Mistake::kStaleAfterLoad || check(table_->state_loaded(self_, &error_));
+    result_.host->now = "state_loaded";
+    const bool fine = settings_.mistake == Mistake::kStaleAfterLoad || check(table_->state_loaded(self_, &error_));
+    result_.host->sync();
+    return fine;
   }
 
   bool list(std::vector<ToyShard>& out) {
@@ -139,37 +135,63 @@ class Rank {
     return fine && list(result_.shards);
   }
 
+  // Runs a step's hooks and its work, or its work alone when steps of its kind were captured.
   bool step(uint32_t index) {
     MockHost& host = *result_.host;
     result_.step_ops.push_back(host.ops.size());
+    // A strategy that notes in a hook what it should note in `variant` knows one kind of steps and hears of no replay.
+    const bool deaf = settings_.mistake == Mistake::kNotedInHook;
+    if (!deaf || captured_.count(0) == 0) variant_ = table_->variant ? table_->variant(self_, index) : 0;
+    const uint32_t kind = deaf ? 0 : variant_;
+    host.begin_numbers();
+    bool fine = true;
+    if (captured_.count(kind) != 0) {
+      host.replay(captured_[kind]);
+      ++result_.replays;
+    } else {
+      const bool captures = settings_.capture && eager_.count(kind) != 0;
+      fine = record(index, captures);
+      const MockHost::Segment segment = host.join();
+      if (captures) captured_[kind] = segment;
+      eager_.insert(kind);
+    }
+    host.end_numbers();
+    return fine;
+  }
+
+  bool record(uint32_t index, bool captures) {
+    MockHost& host = *result_.host;
     host.applied.clear();
     host.norms_finished = 0;
     host.fork();
     esp_step step = {};
     step.struct_size = sizeof step;
+    step.flags = captures ? ESP_STEP_CAPTURING : 0;
     step.index = index;
-    step.variant = table_->variant ? table_->variant(self_, index) : 0;
+    step.variant = variant_;
     step.compute = host.compute();
     step.grads = host.grads();
     written_.clear();
+    host.now = "begin_step";
     bool fine = table_->begin_step == nullptr || check(table_->begin_step(self_, &step, &error_));
     for (uint32_t pos = 0; fine && pos < toy_.view().n_train; ++pos) {
       const esp_item& item = toy_.view().train[pos];
       step.pos = pos;
       step.micro = item.micro;
       const bool forward = item.phase == ESP_FWD;
-      fine = hook(forward ? table_->pre_forward : table_->pre_backward, step, item.unit);
+      fine = forward ? hook("pre_forward", table_->pre_forward, step, item.unit)
+                     : hook("pre_backward", table_->pre_backward, step, item.unit);
       if (!fine) break;
       if (forward) {
         this->forward(item.unit, nullptr);
       } else {
         backward(item);
       }
-      fine = fine && hook(forward ? table_->post_forward : table_->post_backward, step, item.unit);
+      fine = forward ? hook("post_forward", table_->post_forward, step, item.unit)
+                     : hook("post_backward", table_->post_backward, step, item.unit);
     }
-    fine = fine && (table_->end_pass == nullptr || check(table_->end_pass(self_, &step, &error_)));
-    host.join();
-    return fine;
+    host.now = "end_pass";
+    return fine && (table_->end_pass == nullptr || check(table_->end_pass(self_, &step, &error_)));
   }
 
   bool evaluate() {
@@ -179,13 +201,14 @@ class Rank {
     step.struct_size = sizeof step;
     step.flags = ESP_STEP_EVAL;
     step.compute = step.grads = host.compute();
+    host.now = "begin_step of an evaluation";
     bool fine = table_->begin_step == nullptr || check(table_->begin_step(self_, &step, &error_));
     Values& seen = result_.evaluated.emplace_back(Toy::kParams);
     for (uint32_t pos = 0; fine && pos < toy_.view().n_eval; ++pos) {
       step.pos = pos;
-      fine = hook(table_->pre_forward, step, pos);
+      fine = hook("pre_forward of an evaluation", table_->pre_forward, step, pos);
       if (fine) forward(pos, &seen);
-      fine = fine && hook(table_->post_forward, step, pos);
+      fine = fine && hook("post_forward of an evaluation", table_->post_forward, step, pos);
     }
     host.join();
     return fine;
@@ -202,61 +225,103 @@ class Rank {
   // Reads the unit's weights on the compute stream; `seen` takes them.
   void forward(uint32_t number, Values* seen) {
     MockHost& host = *result_.host;
-    const size_t op = host.add_op("forward " + std::to_string(number), host.compute());
+    const std::vector<esp_bind> binds = weights_of(number);
+    const size_t op = host.enqueue("forward " + std::to_string(number), host.compute(), [this, binds, seen] {
+      for (const esp_bind& bind : binds) {
+        std::vector<float> values = read(bind);
+        if (seen != nullptr) (*seen)[bind.param] = std::move(values);
+      }
+    });
+    read_by(op, binds);
+  }
+
+  // Of the parameters of a unit that have elements.
+  std::vector<esp_bind> weights_of(uint32_t number) const {
     const esp_unit& unit = *toy_.view().units[number];
+    std::vector<esp_bind> binds;
     for (uint32_t u = 0; u < unit.n_uses; ++u) {
-      const uint64_t numel = toy_.view().params[unit.uses[u]]->numel;
-      if (numel == 0) continue;
-      const esp_bind& weights = host.params.at(unit.uses[u]);
-      host.reads(op, weights.data, numel * ESP_DTYPE_BYTES(weights.dtype), host.compute());
-      if (seen == nullptr) continue;
-      std::vector<float>& values = (*seen)[unit.uses[u]];
-      values.clear();
-      for (uint64_t i = 0; i < numel; ++i) values.push_back(to_float(weights.data, i, weights.dtype));
+      if (toy_.numel(unit.uses[u]) > 0) binds.push_back(result_.host->params.at(unit.uses[u]));
     }
+    return binds;
+  }
+  void read_by(size_t op, const std::vector<esp_bind>& weights) {
+    MockHost& host = *result_.host;
+    for (const esp_bind& bind : weights) {
+      host.reads(op, bind.data, toy_.numel(bind.param) * ESP_DTYPE_BYTES(bind.dtype), host.compute());
+    }
+  }
+  std::vector<float> read(const esp_bind& weights) const {
+    std::vector<float> values(toy_.numel(weights.param));
+    for (uint64_t i = 0; i < values.size(); ++i) values[i] = to_float(weights.data, i, weights.dtype);
+    return values;
   }
 
   using Hook = esp_status (*)(void*, const esp_step*, uint32_t, esp_error*);
-  bool hook(Hook hook, const esp_step& step, uint32_t unit) {
+  bool hook(const char* name, Hook hook, const esp_step& step, uint32_t unit) {
+    result_.host->now = std::string(name) + "(" + std::to_string(unit) + "), micro " + std::to_string(step.micro);
     return hook == nullptr || check(hook(self_, &step, unit, &error_));
   }
 
-  // Data gradients, which read the weights, on the compute stream; weight gradients beside them, on a branch of it.
+  // What flows back is computed on the compute stream, from the weights; gradients of weights beside it, on a branch.
   void backward(const esp_item& item) {
     MockHost& host = *result_.host;
     const std::string name = std::to_string(item.unit) + " " + std::to_string(item.micro);
+    const std::vector<esp_bind> weights = weights_of(item.unit);
+    const auto uses = std::make_shared<std::vector<GradientUse>>(gradients_of(weights));
+    const size_t flow = host.enqueue("flow " + name, host.compute(), [this, uses, item] {
+      for (GradientUse& use : *uses) use.values = contributions(use, item);
+    });
     host.grads()->seen.insert(host.compute()->seen);
-    const size_t gradients = host.add_op("gradients " + name, host.grads());
-    const size_t data = host.add_op("backward " + name, host.compute());
-    const esp_unit& unit = *toy_.view().units[item.unit];
-    const uint64_t micro = item.micro * static_cast<uint64_t>(settings_.world) + static_cast<uint64_t>(rank_);
-    for (uint32_t u = 0; u < unit.n_uses; ++u) {
-      const uint32_t param = unit.uses[u];
-      const uint64_t numel = toy_.view().params[param]->numel;
-      if (numel == 0) continue;
-      if (param == Toy::kUnused && settings_.mistake == Mistake::kUnusedNotWritten) continue;
-      const esp_bind& weights = host.params.at(param);
-      host.reads(data, weights.data, numel * ESP_DTYPE_BYTES(weights.dtype), host.compute());
-      const auto bound = host.gradients.find(param);
-      if (bound == host.gradients.end()) continue;
-      host.writes(gradients, bound->second.data, numel * ESP_DTYPE_BYTES(bound->second.dtype), host.grads());
-      const bool first = bound->second.mode == ESP_WRITE_NOW ? host.unwritten.erase(param) > 0
-                                                             : written_.insert(param).second;  // EACH_PASS
-      for (uint64_t i = 0; i < toy_.view().params[param]->numel; ++i) {
-        const float weight = to_float(weights.data, i, weights.dtype);
-        float value = contribution(param, i, item.unit, micro, weight, 1.0f / static_cast<float>(settings_.n_micro));
-        if (!first) value = to_float(bound->second.data, i, bound->second.dtype) + rounded(value, bound->second.dtype);
-        from_float(bound->second.data, i, bound->second.dtype, value);
+    host.grads()->before.push_back(flow);
+    const size_t gradients = host.enqueue("gradients " + name, host.grads(), [uses] {
+      for (const GradientUse& use : *uses) {
+        const esp_bind& out = use.gradient;
+        for (uint64_t i = 0; i < use.values.size(); ++i) {
+          const float value = rounded(use.values[i], out.dtype);
+          from_float(out.data, i, out.dtype, use.first ? value : to_float(out.data, i, out.dtype) + value);
+        }
       }
+    });
+    const size_t data = host.enqueue("backward " + name, host.compute(), [this, weights] {
+      for (const esp_bind& bind : weights) read(bind);
+    });
+    read_by(flow, weights);
+    read_by(data, weights);
+    for (const GradientUse& use : *uses) {
+      host.writes(gradients, use.gradient.data, toy_.numel(use.param) * ESP_DTYPE_BYTES(use.gradient.dtype),
+                  host.grads());
     }
+  }
+
+  std::vector<GradientUse> gradients_of(const std::vector<esp_bind>& weights) {
+    MockHost& host = *result_.host;
+    std::vector<GradientUse> uses;
+    for (const esp_bind& bind : weights) {
+      const auto bound = host.gradients.find(bind.param);
+      if (bound == host.gradients.end()) continue;
+      const bool now = bound->second.mode == ESP_WRITE_NOW;
+      const bool first = now ? host.unwritten.erase(bind.param) > 0 : written_.insert(bind.param).second;
+      uses.push_back({bind.param, bind, bound->second, first, {}});
+    }
+    return uses;
+  }
+
+  std::vector<float> contributions(const GradientUse& use, const esp_item& item) const {
+    std::vector<float> values = read(use.weights);
+    // What the model forgets to write must not pass for zero.
+    const bool forgotten = use.param == Toy::kUnused && settings_.mistake == Mistake::kUnusedNotWritten;
+    const uint64_t micro = item.micro * static_cast<uint64_t>(settings_.world) + static_cast<uint64_t>(rank_);
+    const float seed = result_.host->loss_scale() / static_cast<float>(settings_.n_micro);
+    for (uint64_t i = 0; i < values.size(); ++i) {
+      values[i] = forgotten ? NAN : Toy::contribution(use.param, i, item.unit, micro, values[i], seed);
+    }
+    return values;
   }
 
   void read_weights() {
     result_.weights.resize(Toy::kParams);
     for (const auto& [param, bind] : result_.host->params) {
-      for (uint64_t i = 0; i < toy_.view().params[param]->numel; ++i) {
-        result_.weights[param].push_back(to_float(bind.data, i, bind.dtype));
-      }
+      result_.weights[param] = read(bind);
     }
   }
 
@@ -270,10 +335,23 @@ class Rank {
   const esp_strategy_v1* table_ = nullptr;
   void* self_ = nullptr;
   esp_error error_{};
-  std::set<uint32_t> written_;  // gradients, in this pass
+  std::set<uint32_t> written_;                      // gradients, in this pass
+  uint32_t variant_ = 0;                            // of the step
+  std::set<uint32_t> eager_;                        // kinds of steps that ran so
+  std::map<uint32_t, MockHost::Segment> captured_;  // by kind of step
 };
 
 }  // namespace
+
+float Toy::initial(uint32_t param, uint64_t i) {
+  return 0.5f + 0.01f * static_cast<float>(param) + 0.001f * static_cast<float>(i);
+}
+
+float Toy::contribution(uint32_t param, uint64_t i, uint32_t unit, uint64_t micro, float weight, float seed) {
+  if (param == Toy::kUnused) return 0.0f;
+  const float data = std::sin(static_cast<float>(param * 7 + i * 3 + unit * 5) + 1.7f * static_cast<float>(micro));
+  return (0.25f * data + 0.5f * weight) * seed;
+}
 
 Toy::Toy(uint32_t n_micro, bool tied, bool early) {
   static const int64_t shapes[kParams][2] = {{50, 3}, {13, 40}, {0, 4},   {20, 17}, {9, 30},
@@ -322,113 +400,4 @@ std::vector<ToyRank> train(const ToySettings& settings) {
   }
   for (std::thread& thread : threads) thread.join();
   return results;
-}
-
-namespace {
-
-// One rank of the oracle: weights as the optimizer has them and as the model sees them, gradients, momentum.
-struct OracleRank {
-  Values masters, weights, grads, momentum;
-};
-
-// Of micro-batches [first_micro, end_micro).
-void oracle_backward(OracleRank& rank, const Toy& toy, const ToySettings& settings, int number, esp_dtype dtype,
-                     uint32_t first_micro, uint32_t end_micro) {
-  std::set<uint32_t> written;
-  for (uint32_t pos = 0; pos < toy.view().n_train; ++pos) {
-    const esp_item& item = toy.view().train[pos];
-    if (item.phase == ESP_FWD || item.micro < first_micro || item.micro >= end_micro) continue;
-    const esp_unit& unit = *toy.view().units[item.unit];
-    const uint64_t micro = item.micro * static_cast<uint64_t>(settings.world) + static_cast<uint64_t>(number);
-    for (uint32_t u = 0; u < unit.n_uses; ++u) {
-      const uint32_t param = unit.uses[u];
-      const bool first = written.insert(param).second;
-      for (uint64_t i = 0; i < rank.grads[param].size(); ++i) {
-        const float value = rounded(contribution(param, i, item.unit, micro, rank.weights[param][i],
-                                                 1.0f / static_cast<float>(settings.n_micro)),
-                                    dtype);
-        rank.grads[param][i] = first ? value : rounded(rank.grads[param][i] + value, dtype);
-      }
-    }
-  }
-}
-
-// The mean over ranks of one of their arrays, rounded once.
-void oracle_average(std::vector<OracleRank>& ranks, Values OracleRank::*array, esp_dtype dtype) {
-  for (uint32_t param = 0; param < Toy::kParams; ++param) {
-    for (uint64_t i = 0; i < (ranks[0].*array)[param].size(); ++i) {
-      float sum = (ranks[0].*array)[param][i];
-      for (size_t r = 1; r < ranks.size(); ++r) sum += (ranks[r].*array)[param][i];
-      for (OracleRank& rank : ranks) (rank.*array)[param][i] = rounded(sum / static_cast<float>(ranks.size()), dtype);
-    }
-  }
-}
-
-// Gradients of a step: ranks are averaged micro-batch by micro-batch and added up, in fp32 where there are several.
-void oracle_reduce_each(std::vector<OracleRank>& ranks, const Toy& toy, const ToySettings& settings, esp_dtype dtype) {
-  Values sum = ranks[0].grads;
-  for (uint32_t micro = 0; micro < settings.n_micro; ++micro) {
-    for (int r = 0; r < settings.world; ++r) {
-      oracle_backward(ranks[static_cast<size_t>(r)], toy, settings, r, dtype, micro, micro + 1);
-    }
-    oracle_average(ranks, &OracleRank::grads, dtype);
-    for (uint32_t param = 0; param < Toy::kParams; ++param) {
-      for (size_t i = 0; i < sum[param].size(); ++i) {
-        const float value = ranks[0].grads[param][i];
-        sum[param][i] = micro == 0 ? value : sum[param][i] + value;
-      }
-    }
-  }
-  for (OracleRank& rank : ranks) rank.grads = sum;
-}
-
-}  // namespace
-
-Values oracle(const ToySettings& settings, uint32_t period, Addition addition) {
-  const Toy toy(settings.n_micro, settings.tied);
-  const esp_dtype dtype = settings.precision == ESP_PRECISION_BF16 ? ESP_BF16 : ESP_F32;
-  const float factor = settings.update.momentum ? kMomentum : 0.0f;
-  std::vector<OracleRank> ranks(static_cast<size_t>(settings.world));
-  const auto refresh = [&](OracleRank& rank, uint32_t param) {
-    for (size_t i = 0; i < rank.masters[param].size(); ++i)
-      rank.weights[param][i] = rounded(rank.masters[param][i], dtype);
-  };
-  for (OracleRank& rank : ranks) {
-    rank.masters.resize(Toy::kParams);
-    for (uint32_t param = 0; param < Toy::kParams; ++param) {
-      for (uint64_t i = 0; i < toy.view().params[param]->numel; ++i) rank.masters[param].push_back(initial(param, i));
-    }
-    rank.weights = rank.grads = rank.momentum = rank.masters;
-    for (uint32_t param = 0; param < Toy::kParams; ++param) {
-      rank.grads[param].assign(rank.grads[param].size(), 0.0f);
-      rank.momentum[param] = rank.grads[param];
-      refresh(rank, param);
-    }
-  }
-  for (uint32_t step = 0; step < settings.steps; ++step) {
-    if (addition == Addition::kRanksThenMicros) {
-      oracle_reduce_each(ranks, toy, settings, dtype);
-    } else {
-      for (int r = 0; r < settings.world; ++r) {
-        oracle_backward(ranks[static_cast<size_t>(r)], toy, settings, r, dtype, 0, settings.n_micro);
-      }
-      if (period == 0) oracle_average(ranks, &OracleRank::grads, dtype);
-    }
-    for (OracleRank& rank : ranks) {
-      for (uint32_t param = 0; param < Toy::kParams; ++param) {
-        for (size_t i = 0; toy.trainable(param) && i < rank.masters[param].size(); ++i) {
-          rank.momentum[param][i] = rank.grads[param][i] + factor * rank.momentum[param][i];
-          rank.masters[param][i] -= kRate * rank.momentum[param][i];
-        }
-        refresh(rank, param);
-      }
-    }
-    if (period != 0 && (step + 1) % period == 0) {
-      oracle_average(ranks, &OracleRank::masters, ESP_F32);
-      for (OracleRank& rank : ranks) {
-        for (uint32_t param = 0; param < Toy::kParams; ++param) refresh(rank, param);
-      }
-    }
-  }
-  return ranks[0].weights;
 }
