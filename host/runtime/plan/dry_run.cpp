@@ -38,6 +38,7 @@ class DryRun {
     if (touching == Touching::kForbidden) device_->memory().forbid_touching();
     const esp_binder binder{sizeof(esp_binder), 0, nullptr, &ignore_binds};
     session_.strategy->call("prepare", &esp_strategy_v1::prepare, &session_.view->view(), &binder);
+    if (session_.adapts()) adapt(need);
     const ShardStaging staging(*device_);
     return report(need);
   }
@@ -73,6 +74,11 @@ class DryRun {
     need.struct_size = sizeof need;
     session_.model->call("plan", &esp_model_v1::plan, &session_.model_run_, &need);
     return need;
+  }
+
+  void adapt(const esp_model_need& need) {
+    session_.need_ = need;
+    session_.adapt_to(0);
   }
 
   MemoryPlan report(const esp_model_need& need) const {

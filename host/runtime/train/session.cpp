@@ -7,9 +7,11 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <numeric>
 
 #include "runtime/comm/metered_communicator.hpp"
 #include "runtime/device/cuda_library.hpp"
+#include "runtime/train/memory_profile.hpp"
 #include "runtime/train/model_folder.hpp"
 
 namespace esp::runtime {
@@ -310,6 +312,8 @@ void Session::prepare_model() {
   inputs = std::make_unique<InputPipeline>(*dataset, std::span(model_desc->inputs, model_desc->n_inputs),
                                            input_micros(), input_rows(), *device);
   describe_model_run(inputs->valid());
+  need_.struct_size = sizeof need_;
+  if (adapts()) model->call("plan", &esp_model_v1::plan, &model_run_, &need_);
   model->call("prepare", &esp_model_v1::prepare, &model_run_);
 }
 
@@ -374,6 +378,7 @@ void Session::agree_over_ranks() {
       "data " + std::to_string(data->fingerprint),
       "batch " + std::to_string(batch.micro_batch) + " x " + std::to_string(batch.accumulation),
       "seed " + std::to_string(run_.seed),
+      "a plan of " + std::to_string(plan.warmup_steps) + " warm-up steps and capabilities " + std::to_string(plan.caps),
   };
   for (const std::string& fact : facts) {
     const std::vector<std::string> all = world.control->all_gather(fact);
@@ -384,6 +389,33 @@ void Session::agree_over_ranks() {
       }
     }
   }
+}
+
+void Session::adapt() {
+  device->sync(device->compute());
+  adapt_to(peak_of_model());
+  device->sync(device->compute());
+  driver->forget_graphs();
+}
+
+uint64_t Session::peak_of_model() {
+  const uint64_t from_host = model_services->arena().used(ESP_DEVICE);
+  if (device->kind() == ESP_CUDA) return from_host + device->foreign_memory().torch_allocated_peak;
+  uint64_t own[ESP_N_TAGS] = {};
+  model->call_if_present("memory_stats", &esp_model_v1::memory_stats, own);
+  return std::accumulate(std::begin(own), std::end(own), from_host);
+}
+
+// What saving will need is taken for granted: it comes when the strategy holds what it now decides to hold.
+void Session::adapt_to(uint64_t model_peak) {
+  const uint64_t of_host = device->memory().usage().device_current - strategy_services->arena().used(ESP_DEVICE) -
+                           model_services->arena().used(ESP_DEVICE);
+  MemoryProfile profile(view->view(), need_, model_run_.recompute);
+  profile.observe(model_peak);
+  profile.add(of_host + ShardStaging::kDeviceBytes);
+  profile.agree(*world.control, run_.budget_device);
+  const esp_profile table = profile.table();
+  strategy->call("adapt", &esp_strategy_v1::adapt, &table);
 }
 
 MemoryReport Session::memory_report() {

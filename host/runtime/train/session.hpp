@@ -36,6 +36,9 @@ class Session {
   bool has_split(const std::string& name) const;
   uint64_t split_count(const std::string& name) const;  // samples, data.limit applied
   MemoryReport memory_report();                         // maximum over ranks; all ranks call it
+  bool adapts() const { return training() && (plan.caps & ESP_CAP_ADAPTS) != 0; }
+  // Between steps, behind the strategy's warm-up: it learns what memory is left to it. All ranks call it.
+  void adapt();
   // Writes the trained weights into job.model_folder; all ranks call it.
   void save_model();
   StartReport start_report() const;
@@ -81,10 +84,13 @@ class Session {
   void prepare_model();
   void prepare_dataset();
   void agree_over_ranks();
+  uint64_t peak_of_model();
+  void adapt_to(uint64_t model_peak);  // bytes that the model was seen to take
 
   esp_run run_{};
   esp_config dataset_config_{}, model_config_{}, strategy_config_{};
   esp_model_run model_run_{};
+  esp_model_need need_{};  // of a run that adapts
   uint32_t precision_ = ESP_PRECISION_DEFAULT;  // resolved by create_strategy
 };
 

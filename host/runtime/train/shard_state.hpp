@@ -24,6 +24,7 @@ struct Shard {
 struct ShardStaging {
   explicit ShardStaging(Device& device);
   static constexpr uint64_t kElements = uint64_t{1} << 16;  // counts towards the run's memory: kept small
+  static constexpr uint64_t kDeviceBytes = kElements * sizeof(float);
   Arena arena;
   float* pinned;   // [kElements]
   float* scratch;  // [kElements] device

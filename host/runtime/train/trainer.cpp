@@ -47,6 +47,10 @@ class Trainer {
   };
 
   bool reports() const { return session_.job.ranks.rank == 0; }
+  // The strategy learns what memory there is, once: behind its warm-up, if steps follow.
+  bool adapts_behind(int64_t step) const {
+    return session_.adapts() && step + 1 == std::max<int64_t>(1, session_.plan.warmup_steps) && step + 1 < total_steps_;
+  }
   bool evaluates() const { return eval_interval_ > 0 && session_.has_split("validation"); }
   StepRequest samples_of(int64_t step);
   uint64_t samples_in(int64_t step) const {
@@ -326,13 +330,14 @@ void Trainer::run() {
     std::optional<Pending> before = std::move(pending_);
     issue(step);
     const int64_t done = step + 1;
-    const bool pauses =
-        done == total_steps_ || done % steps_per_epoch_ == 0 || (evaluates() && done % eval_interval_ == 0);
+    const bool pauses = adapts_behind(step) || done == total_steps_ || done % steps_per_epoch_ == 0 ||
+                        (evaluates() && done % eval_interval_ == 0);
     if (!pauses) session_.inputs->request(samples_of(done));
     if (before) finish(std::move(*before));
     if (!pauses) continue;
     finish(std::move(*pending_));
     pending_.reset();
+    if (adapts_behind(step)) session_.adapt();
     pause_at(done);
     if (done < total_steps_) session_.inputs->request(samples_of(done));
   }
