@@ -86,9 +86,9 @@ typedef struct esp_device_v1 {
 typedef struct esp_memory_v1 {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [main & !in-step] Zeroed, at least 256-byte aligned, freed with the instance at the latest. In a dry run (host
-   * plan) the address counts but must not be touched, so prepare neither dereferences memory nor branches on addresses.
-   */
+  /* [main & !in-step] Zeroed, at least 256-byte aligned, freed with the instance at the latest. Counted, also against
+   * budgets, in multiples of 256 bytes, at least one. In a dry run (host plan) the address counts but must not be
+   * touched, so prepare and adapt neither dereference memory nor branch on addresses. */
   esp_status (*alloc)(void* ctx, uint32_t place, uint64_t bytes, uint32_t tag, uint32_t flags, void** out, esp_error*);
   /* [main & !in-step] NULL is ignored. */
   void (*free)(void* ctx, void* memory);
@@ -99,7 +99,7 @@ typedef struct esp_memory_v1 {
 #define ESP_COMM_ID "esp.comm/" ESP_REVISION
 #define ESP_SUM 1u
 #define ESP_AVG 2u /* as if summed and divided in fp32 (fp64 for F64) and rounded once */
-#define ESP_MAX 3u
+#define ESP_MAX 3u /* NaN where any rank has one, as ESP_MIN */
 #define ESP_MIN 4u
 
 /* Collectives of one communicator run in the order of their calls, whatever streams they are on; all members issue the

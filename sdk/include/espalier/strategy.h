@@ -35,12 +35,15 @@ typedef struct esp_plan {
   uint32_t scale_hysteresis;
 } esp_plan;
 
-/* What the host measured in warm-up, maximum over ranks: so all ranks decide alike. */
+/* What memory is left to the strategy. Equal on all ranks, so that all decide alike: other_bytes is the maximum over
+ * ranks, the budget the minimum. Valid during the call. */
 typedef struct esp_profile {
   uint32_t struct_size;
-  uint32_t n;                  /* == view->n_train */
-  uint64_t capacity;           /* bytes of ESP_DEVICE memory the strategy may hold */
-  const uint64_t* other_bytes; /* [n] device bytes in use beside the strategy's at each position */
+  uint32_t n;        /* == view->n_train */
+  uint64_t capacity; /* bytes of ESP_DEVICE memory the strategy may hold from here on: what esp_run.budget_device
+                      * leaves beside the largest of other_bytes; UINT64_MAX without a budget */
+  const uint64_t* other_bytes; /* [n] device bytes that host and model take beside the strategy's at each position: as
+                                * the model plans it (esp_model_need), raised to the peak that warm-up showed */
 } esp_profile;
 
 #define ESP_SHARD_REPLICATED 0x00010000u /* every rank holds it, equal bit for bit */
@@ -70,19 +73,26 @@ typedef struct esp_shard_sink {
 typedef struct esp_strategy_v1 {
   uint32_t struct_size;
   uint32_t reserved;
-  /* [main] Pure: no services, no memory. Refuses (ESP_E_UNSUPPORTED, with the numbers) what it cannot honour. */
+  /* [main] Pure: no services, no memory. Refuses (ESP_E_UNSUPPORTED, with the numbers) what it cannot honour. It cannot
+   * see esp.update's description yet, so a refusal by bytes (ESP_E_DEVICE_MEMORY) comes from prepare. */
   esp_status (*plan)(void* self, const esp_view* view, esp_plan* out, esp_error*);
   /* [main] Allocates and binds; also run dry, see memory.alloc. */
   esp_status (*prepare)(void* self, const esp_view* view, const esp_binder* binder, esp_error*);
-  /* [main & !in-step] Once, after warm-up, device idle, before capture; pointers in `state` may change here only. */
+  /* [main & !in-step] With ESP_CAP_ADAPTS in plan's caps: once, behind the first max(1, esp_plan.warmup_steps) training
+   * steps and before the next; not in a run that ends there, nor in one that only evaluates. All ranks, streams idle,
+   * nothing captured, or thrown away. May allocate, free, enqueue, use collectives and bind with prepare's binder; the
+   * host syncs afterwards. No value of `state` changes; pointers in `state` may, here only, so the host lists anew.
+   * Must stay within capacity on the way, too, or refuse with the numbers (ESP_E_DEVICE_MEMORY). Also run dry behind a
+   * dry prepare, see memory.alloc, with other_bytes as the model plans them. */
   esp_status (*adapt)(void* self, const esp_profile* profile, esp_error*);
   /* [main & !in-step] Streams are idle. */
   void (*destroy)(void* self);
   /* [main & !in-step] Before every training step, replayed or not: a number < 16 that names the step's device work.
    * Equal number = same work on the same addresses. */
   uint32_t (*variant)(void* self, uint64_t index);
-  /* [compute & in-step] The six hooks. On return from pre_*(u), work enqueued next on step->compute sees valid
-   * parameters of u. On entry to post_*(u), all work of u is enqueued; its gradients are final on step->grads. */
+  /* [compute & in-step] The six hooks; those of evaluations are called each time, never replayed. On return from
+   * pre_*(u), work enqueued next on step->compute sees valid parameters of u. On entry to post_*(u), all work of u is
+   * enqueued; its gradients are final on step->grads. */
   esp_status (*begin_step)(void* self, const esp_step* step, esp_error*);
   esp_status (*pre_forward)(void* self, const esp_step* step, uint32_t unit, esp_error*);
   esp_status (*post_forward)(void* self, const esp_step* step, uint32_t unit, esp_error*);

@@ -72,7 +72,8 @@ typedef struct esp_view {
 #define ESP_BIND_GRAD 2u
 
 /* Write mode of a gradient. EACH_PASS: the first write of every pass overwrites, later ones add; re-armed by itself.
- * NOW: the next write overwrites, later ones add, until the next bind. Parameters: 0. */
+ * NOW: the next write overwrites, later ones add, until the next bind. A gradient that no backward of the schedule
+ * touches is never written: its strategy takes it as zero. Parameters: 0. */
 #define ESP_WRITE_EACH_PASS 1u
 #define ESP_WRITE_NOW 2u
 
@@ -89,8 +90,8 @@ typedef struct esp_bind {
 
 /* [main in prepare and adapt; compute in hooks] Takes effect for work enqueued afterwards on the compute stream. Legal
  * in prepare, adapt and hooks; never between a unit's pre and post hook for a parameter of that unit. Binds that a
- * training step needs are made in prepare and left alone by EVAL, or made inside the step. A trainable parameter
- * without a bound gradient gets none. Valid until destroy. */
+ * training step needs are made in prepare or adapt and left alone by EVAL, or made inside the step. A trainable
+ * parameter without a bound gradient gets none. Valid until destroy. */
 typedef struct esp_binder {
   uint32_t struct_size;
   uint32_t reserved;
@@ -112,7 +113,8 @@ typedef struct esp_step {
   uint32_t pos; /* index into view->train, or into view->eval with ESP_STEP_EVAL */
   uint32_t variant;
   esp_stream compute;
-  esp_stream grads; /* stream on which this unit's gradients are final when post_backward is called; often == compute */
+  esp_stream grads; /* stream on which this unit's gradients are final when post_backward is called; often == compute.
+                     * Within a unit it follows compute: its work begins behind what pre_backward put there */
 } esp_step;
 
 /* A dense, row-major array; borrowed. Frozen. */
