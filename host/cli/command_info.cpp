@@ -3,7 +3,9 @@
 namespace esp::cli {
 namespace {
 
-constexpr const char* kVerifyFlags[] = {"plugin", "only", "seed", "numerics", "world", "junit", "timeout"};
+constexpr const char* kVerifyFlags[] = {"plugin",   "only",  "seed",  "repro",  "with",
+                                        "numerics", "world", "junit", "timeout"};
+constexpr const char* kVerifySwitches[] = {"in-process"};
 
 constexpr CommandInfo kCommands[] = {
     {"run", "[-c FILE] [--TABLE.KEY=VALUE ...]", "train a model with a strategy",
@@ -122,6 +124,9 @@ Example:
      R"(  --plugin LIBRARY    the library, and behind a colon one of its components [all]
   --only GROUP        one group of tests, or one test as GROUP/NAME
   --seed N            of delays and orders [42]
+  --repro TEST@SEED   one test again, as a report named it
+  --with KEY=VALUE    values for the component's options; several with commas between
+  --in-process        no process of its own for a test and no time limit: for a debugger
   --world N           most ranks [3]
   --numerics own      a strategy that is not synchronous by design: compare it with itself only
   --timeout SECONDS   of one test [20]
@@ -134,7 +139,7 @@ Examples:
   host verify --plugin=libzero.so
   host verify --plugin=./libmine.so --only=streams --seed=7
 )",
-     false, true, false, 0, 0, false, false, kVerifyFlags},
+     false, true, false, 0, 0, false, false, kVerifyFlags, kVerifySwitches},
     {"doctor", "[--json]", "check what a run needs on this machine",
      R"(  --json              as one JSON document
 )",

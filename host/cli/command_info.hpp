@@ -17,9 +17,10 @@ struct CommandInfo {
   bool takes_target;  // --to and --dtype
   size_t min_names;
   size_t max_names;
-  bool takes_budget = false;                    // --budget
-  bool takes_retry = false;                     // --retry
-  std::span<const char* const> own_flags = {};  // flags with a value that only this command has
+  bool takes_budget = false;                       // --budget
+  bool takes_retry = false;                        // --retry
+  std::span<const char* const> own_flags = {};     // flags with a value that only this command has
+  std::span<const char* const> own_switches = {};  // the same without a value; "true" where given
 };
 
 std::span<const CommandInfo> command_infos();

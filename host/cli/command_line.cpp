@@ -28,6 +28,7 @@ po::options_description known_flags(const CommandInfo& command) {
   if (command.takes_retry) flags.add_options()("retry", "");
   if (command.takes_budget) add("budget");
   for (const char* name : command.own_flags) add(name);
+  for (const char* name : command.own_switches) flags.add_options()(name, "");
   if (command.takes_target) {
     add("to");
     add("dtype");
@@ -111,8 +112,9 @@ class Collector {
 
  private:
   void set(const std::string& key, const std::string& value, const std::string& typed) {
-    const auto& own = command_.own_flags;
-    if (std::find(own.begin(), own.end(), key) != own.end()) line_.own_flags[key] = value;
+    for (const auto& own : {command_.own_flags, command_.own_switches}) {
+      if (std::find(own.begin(), own.end(), key) != own.end()) line_.own_flags[key] = value;
+    }
     if (key == "config") line_.config_file = value;
     if (key == "to") line_.to = value;
     if (key == "dtype") line_.dtype = one_of(typed, value, {"fp32", "bf16", "fp16"});

@@ -31,11 +31,15 @@ class Findings {
   // rule: an id of the list in rules.cpp.
   void add(std::string_view rule, const std::string& what, const Where& where);
   bool empty() const { return list_.empty(); }
+  // What a test has measured, in one line: told in the report, whatever the verdict.
+  void note(std::string text) { notes_.push_back(std::move(text)); }
+  const std::vector<std::string>& notes() const { return notes_; }
   // Of effects only the first, and none where something else explains them.
   std::vector<Finding> result() const;
 
  private:
   std::vector<Finding> list_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace esp::verify

@@ -46,6 +46,15 @@ RankHost::RankHost(const RankSettings& given, const Toy& model, Findings& findin
   here.rank = settings.rank;
 }
 
+std::string RankHost::failed(const char* function, esp_status status, const esp_error& error, bool may_refuse) {
+  const std::string text(error.message, strnlen(error.message, sizeof error.message));
+  if (text.empty()) {
+    found("LIFE-02", std::string(function) + " failed with code " + std::to_string(status) + " and without a text");
+  }
+  if (!may_refuse) found("LIFE-01", std::string(function) + " failed: " + text);
+  return text.empty() ? "refused without a text" : text;
+}
+
 void RankHost::fork(int64_t segment) {
   segment_ = segment;
   ops.clear();

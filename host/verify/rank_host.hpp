@@ -66,6 +66,8 @@ class RankHost {
   }
   void set_update_flags(uint32_t flags) { desc_.flags = flags; }
   bool has_barrier() const { return (desc_.flags & ESP_UPDATE_BARRIER) != 0; }
+  // A call of the plugin failed: notes the finding, unless it may refuse what it is asked. Returns a text.
+  std::string failed(const char* function, esp_status status, const esp_error& error, bool may_refuse = false);
   void found(const char* rule, const std::string& what) { findings_.add(rule, what, here); }
 
   // Of the current step.

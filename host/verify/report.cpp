@@ -19,8 +19,17 @@ constexpr const char* kVerdicts[] = {"passed", "failed", "skipped"};
 std::string repro(const Report& report, const TestResult& result) {
   std::string line = "host verify --plugin=" + report.options.plugin;
   if (!report.options.component.empty()) line += ":" + report.options.component;
-  line += " --only='" + result.group + "/" + result.name + "' --seed=" + std::to_string(report.options.seed);
+  line += " --repro='" + result.group + "/" + result.name + "@" + std::to_string(report.options.seed) + "'";
+  if (report.options.max_world != VerifyOptions::kUsualWorld) {
+    line += " --world=" + std::to_string(report.options.max_world);
+  }
+  if (report.options.limit_s != VerifyOptions::kUsualLimit) {
+    line += " --timeout=" + std::to_string(report.options.limit_s);
+  }
   if (report.options.own_numerics) line += " --numerics=own";
+  std::string values;
+  for (const auto& [key, value] : report.options.values) values += (values.empty() ? "" : ",") + key + "=" + value;
+  if (!values.empty()) line += " --with='" + values + "'";
   return line;
 }
 
@@ -75,6 +84,7 @@ void print_text(const Report& report, std::ostream& out) {
   for (const TestResult& result : report.results) {
     if (result.group != group) out << (group = result.group) << ": " << passed[group] << " passed\n";
     if (result.verdict == Verdict::kSkipped) out << "  skipped " << result.name << ": " << result.reason << '\n';
+    for (const std::string& note : result.notes) out << "  " << result.name << ": " << note << '\n';
     if (result.verdict != Verdict::kFailed) continue;
     out << "  FAILED " << result.name << '\n';
     for (const Finding& finding : result.findings) {
@@ -105,6 +115,7 @@ std::string to_json(const Report& report) {
               {"seconds", result.seconds}};
     if (result.verdict == Verdict::kSkipped) test["reason"] = result.reason;
     if (result.verdict == Verdict::kFailed) test["repeat"] = repro(report, result);
+    if (!result.notes.empty()) test["notes"] = result.notes;
     for (const Finding& finding : result.findings) {
       const Rule& rule = find_rule(finding.rule);
       test["findings"].push_back({{"rule", finding.rule},
@@ -131,6 +142,11 @@ std::string to_junit(const Report& report) {
     for (const Finding& finding : result.findings) {
       text << "<failure type=\"" << finding.rule << "\" message=\"" << xml(finding.what) << "\">"
            << xml(text_of(finding.where) + "; " + find_rule(finding.rule).advice) << "</failure>";
+    }
+    if (!result.notes.empty()) {
+      text << "<system-out>";
+      for (const std::string& note : result.notes) text << xml(note) << '\n';
+      text << "</system-out>";
     }
     text << "</testcase>\n";
   }

@@ -75,6 +75,7 @@ Finding finding_of(const Json& json) {
     test.run(findings);
     answer["findings"] = Json::array();
     for (const Finding& finding : findings.result()) answer["findings"].push_back(to_json(finding));
+    answer["notes"] = findings.notes();
   } catch (const Skip& skip) {
     answer["skip"] = skip.reason;
   } catch (const std::exception& error) {
@@ -106,7 +107,7 @@ void note_phase(const Where& where) {
 }
 
 TestResult run_test(const TestCase& test, unsigned limit_s) {
-  TestResult result{test.group, test.name, Verdict::kPassed, "", {}, 0};
+  TestResult result{test.group, test.name, Verdict::kPassed, "", {}, 0, {}};
   if (!test.skip.empty()) {
     result.verdict = Verdict::kSkipped;
     result.reason = test.skip;
@@ -132,8 +133,27 @@ TestResult run_test(const TestCase& test, unsigned limit_s) {
     result.reason = answer["skip"];
   } else {
     for (const Json& one : answer["findings"]) result.findings.push_back(finding_of(one));
+    result.notes = answer["notes"];
   }
   if (!result.findings.empty()) result.verdict = Verdict::kFailed;
+  return result;
+}
+
+TestResult run_test_in_process(const TestCase& test) {
+  TestResult result{test.group, test.name, Verdict::kPassed, "", {}, 0, {}};
+  const auto begin = std::chrono::steady_clock::now();
+  Findings findings;
+  try {
+    if (!test.skip.empty()) throw Skip{test.skip};
+    test.run(findings);
+    result.findings = findings.result();
+    result.notes = findings.notes();
+    if (!result.findings.empty()) result.verdict = Verdict::kFailed;
+  } catch (const Skip& skip) {
+    result.verdict = Verdict::kSkipped;
+    result.reason = skip.reason;
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return result;
 }
 

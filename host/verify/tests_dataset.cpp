@@ -6,8 +6,8 @@
 #include <numeric>
 #include <thread>
 
-#include "config/option_value.hpp"
 #include "modules/adopt.hpp"
+#include "verify/settings.hpp"
 #include "verify/test_case.hpp"
 
 namespace esp::verify {
@@ -30,20 +30,14 @@ const void* no_service(void*, const char*) { return nullptr; }
 
 class Data {
  public:
-  Data(const ModuleComponent& component, uint64_t seed, Findings& findings) : findings_(findings) {
-    for (const esp_option* option : component.option_list) {
-      if (option->def.type == 0) {
-        options_.add_absent();
-      } else {
-        add_default(*option, options_);
-      }
-    }
+  Data(const ModuleComponent& component, const VerifyOptions& options, Findings& findings)
+      : findings_(findings), options_(option_values(component, options.values)) {
     run_.struct_size = sizeof run_;
     run_.mode = ESP_MODE_TRAIN;
     run_.world = 1;
     run_.device_kind = ESP_CPU;
     run_.n_micro = 1;
-    run_.seed = seed;
+    run_.seed = options.seed;
     const auto values = options_.values();
     config_ = {sizeof config_, static_cast<uint32_t>(values.size()), values.data(), &run_, nullptr, 0, 0};
     table_ = adopt<esp_dataset_v1>(component.component.table(ESP_DATASET_ID));
@@ -128,8 +122,8 @@ std::vector<uint64_t> all_of(const Data& data) {
   return indices;
 }
 
-void is_a_function(const ModuleComponent& component, uint64_t seed, Findings& findings) {
-  const Data data(component, seed, findings), other(component, seed, findings);
+void is_a_function(const ModuleComponent& component, const VerifyOptions& options, Findings& findings) {
+  const Data data(component, options, findings), other(component, options, findings);
   const Batch first = data.fetch(all_of(data), 3, 0);
   data.check_output(first, data.size());
   const Where where{"fetch"};
@@ -143,8 +137,8 @@ void is_a_function(const ModuleComponent& component, uint64_t seed, Findings& fi
   }
 }
 
-void runs_on_threads(const ModuleComponent& component, uint64_t seed, Findings& findings) {
-  const Data data(component, seed, findings);
+void runs_on_threads(const ModuleComponent& component, const VerifyOptions& options, Findings& findings) {
+  const Data data(component, options, findings);
   const Batch expected = data.fetch(all_of(data), 1, 0);
   std::vector<Batch> got(4);
   std::vector<std::thread> threads;
@@ -155,8 +149,8 @@ void runs_on_threads(const ModuleComponent& component, uint64_t seed, Findings& 
   }
 }
 
-void evaluates_plainly(const ModuleComponent& component, uint64_t seed, Findings& findings) {
-  const Data data(component, seed, findings);
+void evaluates_plainly(const ModuleComponent& component, const VerifyOptions& options, Findings& findings) {
+  const Data data(component, options, findings);
   const Batch first = data.fetch(all_of(data), 0, ESP_FETCH_EVAL);
   if (first != data.fetch(all_of(data), 5, ESP_FETCH_EVAL)) {
     findings.add("DATA-06", "another epoch gives another batch", Where{"fetch"});
@@ -170,12 +164,11 @@ void evaluates_plainly(const ModuleComponent& component, uint64_t seed, Findings
 }  // namespace
 
 std::vector<TestCase> dataset_tests(const ModuleComponent& component, const VerifyOptions& options) {
-  const uint64_t seed = options.seed;
   return {
       {"datasets", "a-function-of-its-arguments",
-       [&component, seed](Findings& f) { is_a_function(component, seed, f); }, ""},
-      {"datasets", "on-threads", [&component, seed](Findings& f) { runs_on_threads(component, seed, f); }, ""},
-      {"datasets", "evaluation", [&component, seed](Findings& f) { evaluates_plainly(component, seed, f); }, ""},
+       [&component, options](Findings& f) { is_a_function(component, options, f); }, ""},
+      {"datasets", "on-threads", [&component, options](Findings& f) { runs_on_threads(component, options, f); }, ""},
+      {"datasets", "evaluation", [&component, options](Findings& f) { evaluates_plainly(component, options, f); }, ""},
   };
 }
 

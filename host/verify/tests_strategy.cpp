@@ -1,11 +1,11 @@
 // What a strategy is put through: scenarios of the small world, by group.
-#include <malloc.h>
-
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 
 #include "config/option_value.hpp"
+#include "verify/hook_cost.hpp"
+#include "verify/leftovers.hpp"
+#include "verify/settings.hpp"
 #include "verify/test_case.hpp"
 #include "verify/world.hpp"
 
@@ -16,22 +16,17 @@ struct Subject {
   const ModuleComponent* component;
   VerifyOptions options;
 
-  OptionSet defaults() const {
-    OptionSet set;
-    for (const esp_option* option : component->option_list) {
-      if (option->def.type == 0) {
-        set.add_absent();
-      } else {
-        add_default(*option, set);
-      }
-    }
-    return set;
+  Scenario scenario() const {
+    Scenario scenario;
+    scenario.seed = options.seed;
+    scenario.compare = !options.own_numerics;
+    return scenario;
   }
+  OptionSet defaults() const { return option_values(*component, options.values); }
 };
 
 // Trains once; a refusal in create or plan ends the test as skipped.
 void train(const Subject& subject, Scenario scenario, Findings& findings) {
-  scenario.seed = subject.options.seed;
   scenario.compare = scenario.compare && !subject.options.own_numerics;
   const OptionSet options = subject.defaults();
   World world(*subject.component, options, scenario, findings);
@@ -75,11 +70,10 @@ std::string no_capability(const Subject& subject, uint64_t bit, const char* name
 void equal_samples(const Subject& subject, Findings& findings) {
   std::vector<std::vector<double>> seen[2];
   for (const int world_size : {1, 3}) {
-    Scenario scenario;
+    Scenario scenario = subject.scenario();
     scenario.world = world_size;
     scenario.same_samples = true;
     scenario.compare = false;
-    scenario.seed = subject.options.seed;
     const OptionSet options = subject.defaults();
     World world(*subject.component, options, scenario, findings);
     if (!world.train()) return;
@@ -101,10 +95,9 @@ void equal_samples(const Subject& subject, Findings& findings) {
 // A strategy whose ranks update alone must bring them together from time to time.
 void agree_again(const Subject& subject, Findings& findings) {
   constexpr int kSteps = 64;
-  Scenario scenario;
+  Scenario scenario = subject.scenario();
   scenario.world = 2;
   scenario.compare = false;
-  scenario.seed = subject.options.seed;
   const OptionSet options = subject.defaults();
   World world(*subject.component, options, scenario, findings);
   bool fine = world.start() && world.fill();
@@ -119,7 +112,7 @@ void agree_again(const Subject& subject, Findings& findings) {
 bool updates_locally(const Subject& subject) {
   const TestCase question{"", "",
                           [&](Findings& findings) {
-                            Scenario scenario;
+                            Scenario scenario = subject.scenario();
                             scenario.world = 2;
                             scenario.precision = ESP_PRECISION_FP32;
                             scenario.steps = 1;  // later ones start from other weights
@@ -208,10 +201,8 @@ void add_capture(const Subject& subject, Tests& tests) {
 
 // Trains some steps, saves, continues elsewhere with the same number of samples a step, and compares with the oracle.
 void reshard(const Subject& subject, int from, int to, Findings& findings) {
-  Scenario scenario;
+  Scenario scenario = subject.scenario();
   scenario.world = from;
-  scenario.seed = subject.options.seed;
-  scenario.compare = !subject.options.own_numerics;
   const OptionSet options = subject.defaults();
   Saved saved;
   World first(*subject.component, options, scenario, findings);
@@ -239,7 +230,7 @@ void add_state(const Subject& subject, Tests& tests) {
 void refuse_each(const Subject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   for (int64_t number = 0; number < 1000; ++number) {
-    Scenario scenario;
+    Scenario scenario = subject.scenario();
     scenario.refuse_allocation = number;
     World world(*subject.component, options, scenario, findings);
     const bool started = world.start();
@@ -255,7 +246,7 @@ void dry_run(const Subject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   std::vector<Arena::Allocation> taken[2];
   for (int dry = 0; dry < 2; ++dry) {
-    Scenario scenario;
+    Scenario scenario = subject.scenario();
     scenario.dry = dry == 1;
     World world(*subject.component, options, scenario, findings);
     if (!world.start()) throw Skip{"refused: " + world.refusal};
@@ -265,42 +256,19 @@ void dry_run(const Subject& subject, Findings& findings) {
   if (taken[0] != taken[1]) findings.add("MEM-07", "a dry run takes other memory than a real one", {"prepare"});
 }
 
-size_t count_in(const char* folder) {
-  size_t n = 0;
-  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++n;
-  return n;
-}
-
 void leaves_nothing(const Subject& subject, Findings& findings) {
-  mallopt(M_ARENA_MAX, 1);  // one heap to look at
   const OptionSet options = subject.defaults();
   const auto once = [&] {
-    Scenario scenario;
+    Scenario scenario = subject.scenario();
     scenario.steps = 1;
     World world(*subject.component, options, scenario, findings);
     world.train();
   };
-  for (int i = 0; i < 10; ++i) once();
-  const size_t threads = count_in("/proc/self/task"), files = count_in("/proc/self/fd");
-  constexpr int kTimes = 100;
-  size_t left[3];  // again and again: what grows once is a cache
-  for (size_t& bytes : left) {
-    const size_t before = mallinfo2().uordblks;
-    for (int i = 0; i < kTimes; ++i) once();
-    const size_t after = mallinfo2().uordblks;
-    bytes = after > before ? (after - before) / kTimes : 0;
-  }
-  const Where where{"destroy"};
-  if (*std::min_element(left, left + 3) >= 16) {
-    findings.add("LIFE-03", std::to_string(left[2]) + " bytes of heap are left by each instance", where);
-  }
-  if (count_in("/proc/self/task") != threads) findings.add("LIFE-03", "threads are left", where);
-  if (count_in("/proc/self/fd") != files) findings.add("LIFE-03", "open files are left", where);
+  check_leftovers(once, 100, findings);
 }
 
 void two_at_once(const Subject& subject, Findings& findings) {
-  Scenario scenario;
-  scenario.compare = !subject.options.own_numerics;
+  Scenario scenario = subject.scenario();
   const OptionSet options = subject.defaults();
   World a(*subject.component, options, scenario, findings), b(*subject.component, options, scenario, findings);
   if (!a.start() || !b.start() || !a.fill() || !b.fill()) return;
@@ -312,10 +280,10 @@ void two_at_once(const Subject& subject, Findings& findings) {
 void equal_bits(const Subject& subject, Findings& findings) {
   std::vector<std::vector<double>> seen[2];
   for (auto& weights : seen) {
-    Scenario scenario;
+    Scenario scenario = subject.scenario();
     scenario.world = 2;
     scenario.n_micro = 2;
-    scenario.seed = subject.options.seed + (&weights == &seen[1] ? 1 : 0);  // another order of streams
+    scenario.seed += &weights == &seen[1] ? 1 : 0;  // another order of streams
     scenario.compare = false;
     const OptionSet options = subject.defaults();
     World world(*subject.component, options, scenario, findings);
@@ -325,31 +293,22 @@ void equal_bits(const Subject& subject, Findings& findings) {
   if (seen[0] != seen[1]) findings.add("NUM-04", "two runs end with different weights", {});
 }
 
-// One option away from its default, one step.
-void with_option(const Subject& subject, size_t number, const Setting& value, Findings& findings) {
-  OptionSet set;
-  for (size_t i = 0; i < subject.component->option_list.size(); ++i) {
-    const esp_option& option = *subject.component->option_list[i];
-    if (i == number) {
-      add_value(option, value, set);
-    } else if (option.def.type == 0) {
-      set.add_absent();
-    } else {
-      add_default(option, set);
-    }
-  }
-  Scenario scenario;
+// One option away from its default, a few steps.
+void with_option(const Subject& subject, const std::string& key, const std::string& value, Findings& findings) {
+  GivenValues values = subject.options.values;
+  values[key] = value;
+  const OptionSet set = option_values(*subject.component, values);
+  Scenario scenario = subject.scenario();
   scenario.world = 2;
   scenario.steps = 2;
-  scenario.compare = !subject.options.own_numerics;
   World world(*subject.component, set, scenario, findings);
   world.train();
   if (!world.refusal.empty()) throw Skip{"refused: " + world.refusal};
 }
 
 void add_options(const Subject& subject, Tests& tests) {
-  for (size_t i = 0; i < subject.component->option_list.size(); ++i) {
-    const esp_option& option = *subject.component->option_list[i];
+  for (const esp_option* each : subject.component->option_list) {
+    const esp_option& option = *each;
     std::vector<std::string> values;
     for (uint32_t c = 0; c < option.n_choices; ++c) values.emplace_back(option.choices[c]);
     if (option.type == ESP_OPT_BOOL) values = {"false", "true"};
@@ -357,12 +316,9 @@ void add_options(const Subject& subject, Tests& tests) {
       if (bound.type != 0) values.push_back(value_text(bound));
     }
     for (const std::string& value : values) {
-      tests.add("options", std::string(option.key) + "=" + value, [subject, i, value](Findings& findings) {
-        Setting setting;
-        setting.value = value;
-        setting.from_flag = true;
-        with_option(subject, i, setting, findings);
-      });
+      const std::string key = option.key;
+      tests.add("options", key + "=" + value,
+                [subject, key, value](Findings& findings) { with_option(subject, key, value, findings); });
     }
   }
 }
@@ -403,6 +359,8 @@ std::vector<TestCase> strategy_tests(const Module&, const ModuleComponent& compo
   tests.add("memory", "dry-run", [subject](Findings& f) { dry_run(subject, f); });
   tests.add("memory", "each-allocation-refused", [subject](Findings& f) { refuse_each(subject, f); });
   add_capture(subject, tests);
+  tests.add("overhead", "hook-cost",
+            [subject](Findings& findings) { check_hook_cost(*subject.component, subject.defaults(), findings); });
   return cases;
 }
 

@@ -1,8 +1,10 @@
 #include "verify/verify.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "error.hpp"
+#include "verify/settings.hpp"
 
 namespace esp::verify {
 namespace {
@@ -21,8 +23,11 @@ size_t Report::count(Verdict verdict) const {
 }
 
 Report verify(const VerifyOptions& options) {
+  // Tests are many and small: threads of a model's library would only wait for each other. Read when that is loaded.
+  setenv("OMP_NUM_THREADS", "1", /*overwrite=*/0);
   const Module& module = load_module(options.plugin, Probe::kChild);
   Report report{module.path.filename().string(), module.version, options, {}};
+  check_keys(module.components, options.values);
   std::vector<TestCase> tests = library_tests(module);
   for (const ModuleComponent* component : module.components) {
     if (!options.component.empty() && options.component != component->component.id) continue;
@@ -35,17 +40,20 @@ Report verify(const VerifyOptions& options) {
         more = dataset_tests(*component, options);
         break;
       default:
-        more.push_back({"models", component->component.id, {}, "no test of this version runs models"});
+        more = model_tests(*component, options);
     }
     tests.insert(tests.end(), more.begin(), more.end());
   }
   int timeouts = 0;
   for (const TestCase& test : tests) {
     if (!is_asked_for(test, options.only)) continue;
-    if (timeouts < kMostTimeouts) {
-      report.results.push_back(run_test(test, options.limit_s));
+    if (options.in_process) {
+      report.results.push_back(run_test_in_process(test));
+    } else if (timeouts < kMostTimeouts) {
+      report.results.push_back(run_test(test, options.limit_s * test.patience));
     } else {
-      report.results.push_back({test.group, test.name, Verdict::kSkipped, "earlier tests did not come back", {}, 0});
+      report.results.push_back(
+          {test.group, test.name, Verdict::kSkipped, "earlier tests did not come back", {}, 0, {}});
     }
     for (const Finding& finding : report.results.back().findings) timeouts += finding.rule == "LIFE-06" ? 1 : 0;
   }

@@ -76,15 +76,8 @@ bool World::call(Rank& rank, Role role, const char* name, const Call& function, 
   const esp_status status = function(&error);
   host.role = Role::kMain;
   if (status == ESP_OK) return true;
-  const std::string text(error.message, strnlen(error.message, sizeof error.message));
-  if (text.empty()) {
-    host.found("LIFE-02", std::string(name) + " failed with code " + std::to_string(status) + " and without a text");
-  }
-  if (may_refuse) {
-    refusal = text.empty() ? "refused without a text" : text;
-  } else {
-    host.found("LIFE-01", std::string(name) + " failed: " + text);
-  }
+  const std::string text = host.failed(name, status, error, may_refuse);
+  if (may_refuse) refusal = text;
   return false;
 }
 

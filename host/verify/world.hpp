@@ -3,6 +3,7 @@
 
 #include <espalier/strategy.h>
 
+#include <chrono>
 #include <functional>
 #include <map>
 #include <memory>
@@ -51,6 +52,16 @@ struct Shard {
 // What a rank holds, by (slot, parameter).
 using Saved = std::map<std::string, std::vector<std::vector<double>>>;
 
+// Time of the host thread in hooks, all that is checked on the way included.
+struct HookCost {
+  uint64_t calls = 0;
+  std::chrono::steady_clock::duration spent{};
+
+  double ns_each() const {
+    return calls == 0 ? 0 : std::chrono::duration<double, std::nano>(spent).count() / static_cast<double>(calls);
+  }
+};
+
 class World {
  public:
   World(const ModuleComponent& component, const OptionSet& options, const Scenario& scenario, Findings& findings);
@@ -70,6 +81,7 @@ class World {
   const esp_plan& plan() const { return ranks_.front()->host->plan; }
   const RankHost& host(int rank) const { return *ranks_[static_cast<size_t>(rank)]->host; }
   Oracle& oracle() { return oracle_; }
+  const HookCost& hook_cost() const { return hook_cost_; }
   std::string refusal;  // text of create or plan, where it refuses with a code
   // Whether the last step updated with each rank's own gradients: asked for in a scenario with `watch_updates`.
   bool updates_locally() const { return n_local_ > 0 && n_local_ == n_watched_; }
@@ -94,6 +106,8 @@ class World {
 
   using Call = std::function<esp_status(esp_error*)>;
   bool call(Rank& rank, Role role, const char* name, const Call& function, bool may_refuse = false);
+  template <class Function>
+  bool hook(Rank& rank, const char* name, const Function& function);
   bool on_ranks(const std::function<bool(Rank&)>& function);
   bool call_state(Rank& rank, const esp_shard_sink& sink);
   bool call_loaded(Rank& rank);
@@ -128,6 +142,7 @@ class World {
   uint64_t index_ = 0;
   int64_t segment_ = 0;
   uint64_t n_watched_ = 0, n_local_ = 0;
+  HookCost hook_cost_;
   std::set<uint32_t> written_;  // gradients, in this pass
 };
 

@@ -27,25 +27,35 @@ double tolerance(esp_dtype compute, esp_dtype gradient) {
 
 }  // namespace
 
+template <class Function>
+bool World::hook(Rank& rank, const char* name, const Function& function) {
+  const auto begin = std::chrono::steady_clock::now();
+  RankHost& host = *rank.host;
+  host.here.call = name;
+  note_phase(host.here);
+  host.role = Role::kStep;
+  esp_error error{};
+  error.struct_size = sizeof error;
+  const esp_status status = function(&error);
+  host.role = Role::kMain;
+  hook_cost_.spent += std::chrono::steady_clock::now() - begin;
+  ++hook_cost_.calls;
+  if (status != ESP_OK) host.failed(name, status, error);
+  return status == ESP_OK;
+}
+
 bool World::run_unit(Rank& rank, esp_step& step, const esp_item& item, bool training) {
   RankHost& host = *rank.host;
   const bool is_forward = item.phase == ESP_FWD;
-  const auto hook = [&](const char* name, Hook function) {
+  const auto unit_hook = [&](const char* name, Hook function) {
     host.here.call = name;
     if (function == nullptr) return true;
-    note_phase(host.here);
-    host.role = Role::kStep;
-    esp_error error{};
-    error.struct_size = sizeof error;
-    const esp_status status = function(rank.self, &step, item.unit, &error);
-    host.role = Role::kMain;
-    if (status != ESP_OK) host.found("LIFE-01", std::string(name) + " failed: " + error.message);
-    return status == ESP_OK;
+    return hook(rank, name, [&](esp_error* error) { return function(rank.self, &step, item.unit, error); });
   };
   host.here.unit = item.unit;
   host.here.pos = step.pos;
   step.micro = item.micro;
-  if (!hook(is_forward ? "pre_forward" : "pre_backward", is_forward ? table_.pre_forward : table_.pre_backward))
+  if (!unit_hook(is_forward ? "pre_forward" : "pre_backward", is_forward ? table_.pre_forward : table_.pre_backward))
     return false;
   host.here.call = is_forward ? "forward_unit" : "backward_unit";
   check_unit(rank, item.unit, training && !is_forward);
@@ -55,7 +65,7 @@ bool World::run_unit(Rank& rank, esp_step& step, const esp_item& item, bool trai
     backward(rank, item);
   }
   const bool fine =
-      hook(is_forward ? "post_forward" : "post_backward", is_forward ? table_.post_forward : table_.post_backward);
+      unit_hook(is_forward ? "post_forward" : "post_backward", is_forward ? table_.post_forward : table_.post_backward);
   host.here.unit = host.here.pos = -1;
   return fine;
 }
@@ -192,16 +202,14 @@ bool World::record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t f
   step.grads = host.grads();
   written_.clear();
   host.training = true;
-  bool fine = table_.begin_step == nullptr || call(rank, Role::kStep, "begin_step", [&](esp_error* error) {
-                return table_.begin_step(rank.self, &step, error);
-              });
+  bool fine = table_.begin_step == nullptr ||
+              hook(rank, "begin_step", [&](esp_error* error) { return table_.begin_step(rank.self, &step, error); });
   for (uint32_t pos = 0; fine && pos < toy_.view().n_train; ++pos) {
     step.pos = pos;
     fine = run_unit(rank, step, toy_.view().train[pos], true);
   }
-  fine = fine && (table_.end_pass == nullptr || call(rank, Role::kStep, "end_pass", [&](esp_error* error) {
-                    return table_.end_pass(rank.self, &step, error);
-                  }));
+  fine = fine && (table_.end_pass == nullptr ||
+                  hook(rank, "end_pass", [&](esp_error* error) { return table_.end_pass(rank.self, &step, error); }));
   host.training = false;
   return fine;
 }
@@ -348,9 +356,8 @@ bool World::record_evaluation(Rank& rank) {
   step.flags = ESP_STEP_EVAL;
   step.index = index_;
   step.compute = step.grads = host.compute();
-  bool fine = table_.begin_step == nullptr || call(rank, Role::kStep, "begin_step", [&](esp_error* error) {
-                return table_.begin_step(rank.self, &step, error);
-              });
+  bool fine = table_.begin_step == nullptr ||
+              hook(rank, "begin_step", [&](esp_error* error) { return table_.begin_step(rank.self, &step, error); });
   for (uint32_t pos = 0; fine && pos < toy_.view().n_eval; ++pos) {
     step.pos = pos;
     fine = run_unit(rank, step, toy_.view().eval[pos], false);
