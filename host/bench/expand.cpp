@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "config/resolve.hpp"
 #include "config/value_text.hpp"
@@ -122,12 +123,34 @@ std::string replaced(std::string text, const std::string& part, const std::strin
   return text;
 }
 
-void add_external(const SweepExternal& external, const SweepDocument& document, std::vector<SweepCase>& cases) {
+bool names(const SweepExternal& external, const SweepAxis& axis) {
+  const std::string placeholder = "{" + axis.key + "}";
+  return std::any_of(external.command.begin(), external.command.end(),
+                     [&](const std::string& word) { return word.find(placeholder) != std::string::npos; });
+}
+
+// What does not vary and commands may name: keys of the file and of flags, and how long runs of the host are.
+SweptValues constants(const SweepDocument& document, const Settings& flags, const BenchOptions& options) {
+  Settings settings = document.base;
+  merge(settings, flags);
+  SweptValues values{{"sweep.folder", document.folder},
+                     {"bench.steps", std::to_string(options.steps)},
+                     {"bench.warmup", std::to_string(options.warmup_allowance())}};
+  for (const auto& [key, setting] : settings) values.emplace_back(key, plain_text(setting));
+  return values;
+}
+
+void fill(std::vector<std::string>& command, const SweptValues& values) {
+  for (const auto& [key, value] : values) {
+    for (std::string& word : command) word = replaced(word, "{" + key + "}", value);
+  }
+}
+
+void add_external(const SweepExternal& external, const SweepDocument& document, const SweptValues& constant,
+                  std::vector<SweepCase>& cases) {
   std::vector<const SweepAxis*> axes;
   for (const SweepAxis& axis : document.axes) {
-    const std::string placeholder = "{" + axis.key + "}";
-    const auto names_it = [&](const std::string& word) { return word.find(placeholder) != std::string::npos; };
-    if (std::any_of(external.command.begin(), external.command.end(), names_it)) axes.push_back(&axis);
+    if (names(external, axis)) axes.push_back(&axis);
   }
   product(axes, cases.size() + 1);
   for_each_choice(axes, [&](const std::vector<size_t>& choice) {
@@ -135,12 +158,36 @@ void add_external(const SweepExternal& external, const SweepDocument& document, 
     one.name = printable(external.name);
     one.command = external.command;
     for (size_t i = 0; i < axes.size(); ++i) {
-      const std::string value = plain_text(axes[i]->values[choice[i]]);
-      one.swept.emplace_back(axes[i]->key, value);
-      for (std::string& word : one.command) word = replaced(word, "{" + axes[i]->key + "}", value);
+      one.swept.emplace_back(axes[i]->key, plain_text(axes[i]->values[choice[i]]));
     }
+    fill(one.command, one.swept);
+    fill(one.command, constant);
     cases.push_back(std::move(one));
   });
+}
+
+// Programs of others run beside the runs of the host that they are compared with: what agrees in the lists that they
+// name stands together.
+void put_side_by_side(const SweepDocument& document, std::vector<SweepCase>& cases) {
+  std::vector<const SweepAxis*> shared;
+  for (const SweepAxis& axis : document.axes) {
+    const auto named = [&](const SweepExternal& external) { return names(external, axis); };
+    if (std::any_of(document.externals.begin(), document.externals.end(), named)) shared.push_back(&axis);
+  }
+  const auto place = [&](const SweepCase& one) {
+    std::vector<size_t> at;
+    for (const SweepAxis* axis : shared) {
+      const auto is_value = [&](const Setting& setting) {
+        return std::find(one.swept.begin(), one.swept.end(), std::pair(axis->key, plain_text(setting))) !=
+               one.swept.end();
+      };
+      const auto found = std::find_if(axis->values.begin(), axis->values.end(), is_value);
+      at.push_back(static_cast<size_t>(found - axis->values.begin()));
+    }
+    return at;
+  };
+  std::stable_sort(cases.begin(), cases.end(),
+                   [&](const SweepCase& a, const SweepCase& b) { return place(a) < place(b); });
 }
 
 }  // namespace
@@ -184,7 +231,9 @@ std::vector<SweepCase> expand(const SweepDocument& document, const Settings& fla
       cases.push_back(std::move(one));
     });
   }
-  for (const SweepExternal& external : document.externals) add_external(external, document, cases);
+  const SweptValues constant = constants(document, flags, options);
+  for (const SweepExternal& external : document.externals) add_external(external, document, constant, cases);
+  put_side_by_side(document, cases);
   return cases;
 }
 

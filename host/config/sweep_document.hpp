@@ -24,6 +24,7 @@ struct SweepExternal {
 };
 
 struct SweepDocument {
+  std::string folder;  // of the file
   Settings base;
   std::vector<SweepAxis> axes;
   std::vector<Settings> cases;  // [[sweep.case]]: keys that are set together

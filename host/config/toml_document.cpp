@@ -316,6 +316,7 @@ Settings parse_toml(std::string_view text, const std::string& file, const std::s
 SweepDocument parse_sweep(std::string_view text, const std::string& file, const std::string& base_folder) {
   const toml::table root = parse_checked(text, file);
   SweepDocument document;
+  document.folder = base_folder;
   Flattener flattener(file, base_folder, &document);
   flattener.add_table("", root);
   document.base = flattener.finish();

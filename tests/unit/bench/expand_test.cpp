@@ -94,6 +94,28 @@ TEST(Expand, FillsPlaceholdersOfExternalPrograms) {
   EXPECT_EQ(cases[5].command, (std::vector<std::string>{"train", "--batch=32"}));
 }
 
+TEST(Expand, TellsExternalProgramsWhatDoesNotVary) {
+  const Setting flag{std::string("7"), true, {"--bench.steps", "/", 0, 0}};
+  const auto cases = cases_of(
+      "[train]\nprecision = \"bf16\"\n[bench]\nsteps = 5\nwarmup = 3\n[[sweep.external]]\nname = \"peer\"\n"
+      "command = [\"{sweep.folder}/peer.py\", \"{train.precision}\", \"{bench.warmup}\", \"{bench.no}\"]");
+  EXPECT_EQ(cases.at(0).command, (std::vector<std::string>{"/base/peer.py", "bf16", "3", "{bench.no}"}));
+  const SweepDocument document = parse_sweep(
+      "[bench]\nsteps = 5\n[[sweep.external]]\nname = \"peer\"\ncommand = [\"{bench.steps}\"]", "s.toml", "/base");
+  BenchOptions options;
+  options.steps = 7;
+  EXPECT_EQ(expand(document, {{"bench.steps", flag}}, options).at(0).command, std::vector<std::string>{"7"});
+}
+
+TEST(Expand, PutsExternalProgramsBesideTheRunsTheyAreComparedWith) {
+  EXPECT_EQ(labels("[sweep]\nrun.seed = [1]\n\"train.batch_size\" = [8, 32]\n"
+                   "[[sweep.case]]\nrun.plugin = \"a.so\"\n[[sweep.case]]\nrun.plugin = \"b.so\"\n"
+                   "[[sweep.external]]\nname = \"peer\"\ncommand = [\"{train.batch_size}\"]\n"
+                   "[[sweep.external]]\nname = \"other\"\ncommand = [\"x\"]"),
+            (Labels{"a.so, seed 1, batch_size 8", "b.so, seed 1, batch_size 8", "peer, batch_size 8",
+                    "a.so, seed 1, batch_size 32", "b.so, seed 1, batch_size 32", "peer, batch_size 32", "other"}));
+}
+
 TEST(Expand, RunsOnlyExternalProgramsWhereNothingElseIsSwept) {
   EXPECT_EQ(labels("[[sweep.external]]\nname = \"peer\"\ncommand = [\"train\"]"), Labels{"peer"});
 }

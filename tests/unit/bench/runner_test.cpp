@@ -74,6 +74,24 @@ TEST_F(SweepRunner, InterleavesRepeats) {
   EXPECT_EQ(end.rows[1].runs[1].repeat, 2);
 }
 
+TEST_F(SweepRunner, InterleavesExternalProgramsToo) {
+  job_.options.repeats = 2;
+  SweepCase mine, other;
+  mine.swept = {{"x.what", "mine"}};
+  mine.settings["what"].value = std::string("mine");
+  other.name = "other";
+  other.command = {"sh", "-c",
+                   "echo other >> " + (scratch_.path() / "calls").string() +
+                       "; echo '{\"step_ms\": [2, 2], \"samples_per_second\": 4000, \"joules_per_sample\": 1}'"};
+  const SweepEnd end = run_cases({mine, other});
+  EXPECT_EQ(calls(), "mine\nother\nmine\nother\n");
+  ASSERT_EQ(end.rows.size(), 2u);
+  EXPECT_EQ(end.rows[1].runs.size(), 2u);
+  EXPECT_EQ(end.rows[1].plugin, "other");
+  EXPECT_DOUBLE_EQ(end.rows[1].samples_per_second(), 4000);
+  EXPECT_DOUBLE_EQ(end.rows[1].joules_per_sample(), 1);
+}
+
 TEST_F(SweepRunner, MakesARowOfEveryEnding) {
   job_.options.time_limit = std::chrono::milliseconds(1500);
   const SweepEnd end = run({"good", "refused", "fails", "crashes", "full", "hangs"});
