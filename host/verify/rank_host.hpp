@@ -83,6 +83,7 @@ class RankHost {
   Step step;
 
   const RankSettings settings;
+  uint64_t device_limit = settings.budget_device;  // bytes of ESP_DEVICE memory, 0 = none
   const Toy& toy;
   Arena arena;
   ScalarBlock scalars;

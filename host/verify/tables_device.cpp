@@ -91,7 +91,7 @@ struct MemoryTable {
       return refuse(error, ESP_E_STATE, "memory is taken outside steps");
     }
     const auto number = static_cast<int64_t>(host.allocations_asked++);
-    const uint64_t budget = host.settings.budget_device;
+    const uint64_t budget = host.device_limit;
     const bool too_much = place == ESP_DEVICE && budget != 0 && host.arena.living_bytes(ESP_DEVICE) + bytes > budget;
     if (number == host.settings.refuse_allocation || too_much) {
       return refuse(error, place == ESP_PINNED ? ESP_E_HOST_MEMORY : ESP_E_DEVICE_MEMORY,

@@ -1,6 +1,7 @@
 // What a strategy is put through: scenarios of the small world, by group.
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "config/option_value.hpp"
 #include "verify/hook_cost.hpp"
@@ -256,6 +257,79 @@ void dry_run(const Subject& subject, Findings& findings) {
   if (taken[0] != taken[1]) findings.add("MEM-07", "a dry run takes other memory than a real one", {"prepare"});
 }
 
+constexpr uint64_t kAmple = uint64_t{1} << 26;  // more than all of the small world on the device
+
+// With which it adapts within a budget: the options as given, else one of them at another choice.
+std::optional<OptionSet> adapting_options(const Subject& subject, const Scenario& scenario) {
+  std::vector<GivenValues> tried = {subject.options.values};
+  for (const esp_option* option : subject.component->option_list) {
+    for (uint32_t c = 0; c < option->n_choices; ++c) {
+      tried.push_back(subject.options.values);
+      tried.back()[option->key] = option->choices[c];
+    }
+  }
+  for (const GivenValues& values : tried) {
+    OptionSet options = option_values(*subject.component, values);
+    Findings not_asked;
+    World world(*subject.component, options, scenario, not_asked);
+    if (world.start() && world.adapts()) return options;
+  }
+  return std::nullopt;
+}
+
+Scenario adapting_scenario(const Subject& subject, int ranks) {
+  Scenario scenario = subject.scenario();
+  scenario.world = ranks;
+  scenario.n_micro = 2;
+  scenario.steps = 6;
+  scenario.optimizer.adamw = true;
+  scenario.optimizer.clip = 0.5;
+  scenario.budget_device = kAmple;
+  scenario.capture = (subject.component->component.caps & ESP_CAP_CAPTURE_STEP) != 0;
+  return scenario;
+}
+
+OptionSet require_adapting(const Subject& subject, const Scenario& scenario) {
+  std::optional<OptionSet> options = adapting_options(subject, scenario);
+  if (!options) throw Skip{"neither the options as given nor another choice of one of them makes it adapt"};
+  return std::move(*options);
+}
+
+void adapt(const Subject& subject, int ranks, bool tight, Findings& findings) {
+  Scenario scenario = adapting_scenario(subject, ranks);
+  scenario.tight = tight;
+  const OptionSet options = require_adapting(subject, scenario);
+  World(*subject.component, options, scenario, findings).train();
+}
+
+void adapt_dry(const Subject& subject, Findings& findings) {
+  Scenario scenario = adapting_scenario(subject, 2);
+  const OptionSet options = require_adapting(subject, scenario);
+  World real(*subject.component, options, scenario, findings);
+  bool fine = real.start() && real.fill();
+  const uint32_t warmup = std::max(1u, real.plan().warmup_steps);
+  for (uint32_t i = 0; fine && i < warmup + 1; ++i) fine = real.step();
+  scenario.dry = true;
+  World dry(*subject.component, options, scenario, findings);
+  if (!fine || !dry.start() || !dry.adapt()) return;
+  if (real.host(0).arena.history() != dry.host(0).arena.history()) {
+    findings.add("MEM-07", "a dry run takes other memory than a real one", {"adapt"});
+  }
+}
+
+void add_adapt(const Subject& subject, Tests& tests) {
+  const std::string skip = no_capability(subject, ESP_CAP_ADAPTS, "ESP_CAP_ADAPTS");
+  for (int world = 1; world <= subject.options.max_world; ++world) {
+    for (bool tight : {false, true}) {
+      tests.add(
+          "adapt", std::string(tight ? "tight" : "ample") + "-world" + std::to_string(world),
+          [subject, world, tight](Findings& findings) { adapt(subject, world, tight, findings); }, skip);
+    }
+  }
+  tests.add(
+      "adapt", "dry-run", [subject](Findings& findings) { adapt_dry(subject, findings); }, skip);
+}
+
 void leaves_nothing(const Subject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   const auto once = [&] {
@@ -359,6 +433,7 @@ std::vector<TestCase> strategy_tests(const Module&, const ModuleComponent& compo
   tests.add("memory", "dry-run", [subject](Findings& f) { dry_run(subject, f); });
   tests.add("memory", "each-allocation-refused", [subject](Findings& f) { refuse_each(subject, f); });
   add_capture(subject, tests);
+  add_adapt(subject, tests);
   tests.add("overhead", "hook-cost",
             [subject](Findings& findings) { check_hook_cost(*subject.component, subject.defaults(), findings); });
   return cases;

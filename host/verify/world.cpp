@@ -47,6 +47,7 @@ World::World(const ModuleComponent& component, const OptionSet& options, const S
     settings.optimizer = scenario.optimizer;
     settings.refuse_allocation = scenario.refuse_allocation;
     settings.dry = scenario.dry;
+    settings.budget_device = scenario.budget_device;
     auto rank = std::make_unique<Rank>();
     rank->host = std::make_unique<RankHost>(settings, toy_, findings, meet);
     rank->run.struct_size = sizeof(esp_run);
@@ -58,6 +59,7 @@ World::World(const ModuleComponent& component, const OptionSet& options, const S
     rank->run.n_passes_max = 1;
     rank->run.precision = scenario.precision;
     rank->run.seed = scenario.seed;
+    rank->run.budget_device = scenario.budget_device;
     const auto values = options.values();
     rank->config = {sizeof(esp_config), static_cast<uint32_t>(values.size()), values.data(), &rank->run, nullptr, 0, 0};
     ranks_.push_back(std::move(rank));
@@ -113,7 +115,7 @@ bool World::on_ranks(const std::function<bool(Rank&)>& function) {
 bool World::drain() {
   std::vector<std::vector<Op>> work;
   for (auto& rank : ranks_) work.push_back(std::move(rank->host->ops));
-  const bool fine = execute(work, scenario_.order, random_, findings_);
+  const bool fine = scenario_.dry || execute(work, scenario_.order, random_, findings_);
   ++segment_;
   for (auto& rank : ranks_) rank->host->fork(segment_);
   return fine;

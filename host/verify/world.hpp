@@ -3,6 +3,7 @@
 
 #include <espalier/strategy.h>
 
+#include <algorithm>
 #include <chrono>
 #include <functional>
 #include <map>
@@ -35,6 +36,8 @@ struct Scenario {
   int64_t overflow_step = -1;  // rank 0's gradients are infinite in this step
   int64_t refuse_allocation = -1;
   bool dry = false;
+  uint64_t budget_device = 0;  // bytes, 0 = none
+  bool tight = false;          // adapt is given no more than what is held
   Order order = Order::kRandom;
   uint64_t seed = 42;
 };
@@ -71,8 +74,10 @@ class World {
   // Each returns whether to go on. start: create, plan, prepare; fill: the initial state, or a saved one.
   bool start();
   bool fill(const Saved* saved = nullptr);
-  bool step();
+  bool step();  // behind the warm-up of a strategy that adapts: adapts first
   bool evaluate();
+  bool adapts() const { return !scenario_.infer && (plan().caps & ESP_CAP_ADAPTS) != 0; }
+  bool adapt();
   bool save(Saved& into);  // checks the lists, assembles what all ranks hold
   void finish();           // destroy and what can be said then
   // All of it, with an evaluation around each step.
@@ -111,6 +116,8 @@ class World {
   bool on_ranks(const std::function<bool(Rank&)>& function);
   bool call_state(Rank& rank, const esp_shard_sink& sink);
   bool call_loaded(Rank& rank);
+  bool call_adapt(Rank& rank, uint64_t capacity);
+  bool is_warm() const { return index_ == std::max(1u, plan().warmup_steps); }
   bool drain();
   bool record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t flags);
   bool record_evaluation(Rank& rank);

@@ -215,6 +215,7 @@ bool World::record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t f
 }
 
 bool World::step() {
+  if (adapts() && is_warm() && !adapt()) return false;
   std::vector<uint32_t> variants;
   for (auto& rank : ranks_) {
     rank->host->here.step = static_cast<int64_t>(index_);
