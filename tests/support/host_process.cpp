@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <sstream>
@@ -95,7 +96,8 @@ std::vector<std::string> Outcome::error_lines() const {
 
 HostProcess::HostProcess(const std::vector<std::string>& arguments, const HostOptions& options) : mark_(new_mark()) {
   std::vector<std::string> words = options.prefix;
-  words.push_back(ESPALIER_STAGE "/bin/host");
+  const char* moved = std::getenv("ESPALIER_STAGE");
+  words.push_back(std::string(moved == nullptr ? ESPALIER_STAGE : moved) + "/bin/host");
   words.insert(words.end(), arguments.begin(), arguments.end());
   std::vector<std::string> environment = make_environment(options.environment, mark_);
   const std::string folder = options.folder.empty() ? scratch_.path().string() : options.folder;

@@ -29,7 +29,11 @@ HostServices::~HostServices() { device_.drain(); }
 
 void HostServices::fork(StepKind kind) {
   device_.record(*forked_, device_.compute());
-  for (const auto& stream : streams_) device_.wait(*stream, *forked_);
+  for (const auto& stream : streams_) {
+    device_.wait(*stream, *forked_);
+    options_.late.after_wait(device_, *stream);
+  }
+  options_.late.after_wait(device_, device_.compute());  // which all that came before the step has waited for
   forget_order();
   ++steps_begun_;
   step_kind_ = kind;
@@ -51,8 +55,12 @@ void HostServices::join() {
 
 void HostServices::wait(Stream& stream, Event& event) {
   const auto enqueue = [&] { device_.wait(stream, event); };
-  if (options_.stalls == nullptr) return enqueue();
-  options_.stalls->around(stream, StallMeter::Kind::kWait, enqueue);
+  if (options_.stalls == nullptr) {
+    enqueue();
+  } else {
+    options_.stalls->around(stream, StallMeter::Kind::kWait, enqueue);
+  }
+  options_.late.after_wait(device_, stream);
 }
 
 void HostServices::forget_order() {

@@ -17,6 +17,7 @@
 #include "runtime/comm/communicator.hpp"
 #include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
+#include "runtime/services/late_streams.hpp"
 #include "runtime/update/update_service.hpp"
 
 namespace esp::runtime {
@@ -30,6 +31,7 @@ struct ServiceOptions {
   uint64_t budget_pinned = 0;
   LogSink log;
   StallMeter* stalls = nullptr;  // of waits of the compute stream
+  LateStreams late;
 };
 
 enum class StepKind : uint32_t { kNone, kTrain, kEval };

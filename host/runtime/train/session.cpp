@@ -194,6 +194,7 @@ std::unique_ptr<HostServices> Session::make_services(const Instance& instance, u
   options.component = instance.library + ":" + instance.component->id;
   if (kind == ESP_STRATEGY) {
     options.stalls = stalls.get();
+    options.late = late_streams_of_environment();
     options.budget_device = job.config.run.device_budget;
     options.budget_pinned = job.config.run.pinned_budget;
   }

@@ -1,7 +1,10 @@
 #!/bin/bash
 # All checks of Espalier on a machine with GPUs, out of the unpacked package: run_gpu_tests.sh [PART...]
-#   tests     ctest: labels gpu1, and gpu2 where there are two GPUs (default)
+#   tests     ctest: labels gpu1, and gpu2 where there are two GPUs
+#   parity    every strategy with 1, 2 and 3 ranks on one GPU against a run on a CPU
+#   sanitize  compute-sanitizer over the kernels, where there is one (on the PATH)
 #   fused     the fused executor against LibTorch, and its times
+# Without PART: tests, parity, sanitize.
 # Needs a python3 that has torch (or ESPALIER_LIBTORCH), and ctest. Logs go to $OUT, else to a folder in /tmp. Ends with 0
 # when nothing failed. ESPALIER_GPU_TESTS_REQUIRED=1: a test that is skipped for want of a GPU has failed.
 here=$(cd "$(dirname "$0")" && pwd)
@@ -38,18 +41,61 @@ part_tests() {
   [ "$gpus" -lt 2 ] || run_ctest gpu2 1
 }
 
-part_fused() {
-  if [ "$gpus" -eq 0 ]; then
-    echo "skipped: no GPU"
-    [ -z "$ESPALIER_GPU_TESTS_REQUIRED" ] || failed=1
+# Whether the rest of a part can run at all.
+has_gpu() {
+  [ "$gpus" -gt 0 ] && return 0
+  echo "skipped: no GPU"
+  [ -z "$ESPALIER_GPU_TESTS_REQUIRED" ] || failed=1
+  return 1
+}
+
+part_parity() {
+  has_gpu || return
+  python3 "$here/parity/parity.py" "$host" "$here/parity/oracle.json" "$work/parity" $PARITY_CASES \
+    > "$logs/parity.txt" 2>&1 || failed=1
+  cat "$logs/parity.txt"
+}
+
+# tool, name of the log, command...
+sanitize() {
+  local tool=$1 log=$logs/$1-$2.txt
+  shift 2
+  timeout 280 compute-sanitizer --tool "$tool" --report-api-errors no --print-limit 20 --error-exitcode 99 "$@" > "$log" 2>&1
+  local rc=$?
+  [ $rc -eq 0 ] || failed=1
+  echo "$tool, ${1##*/}: exit $rc, $(grep -E 'SUMMARY' "$log" | tail -1 | sed 's/=* *//')"
+  [ $rc -eq 0 ] || grep -E "=====|FAILED" "$log" | grep -v "Saved host" | head -30 | cut -c1-200
+}
+
+# Not under it: what blocks a stream on purpose, since the tools wait for every launch.
+part_sanitize() {
+  has_gpu || return
+  if ! command -v compute-sanitizer > /dev/null; then
+    echo "not available: no compute-sanitizer on the PATH"
     return
   fi
+  local suites='KernelsOnAGpu.*:UpdateKernelsOnAGpu.*:NumbersOnAGpu.*:UpdateOnAGpu.*-*LongerThanALaunch*:*WaitsForTheNorm*'
+  for tool in memcheck racecheck synccheck; do
+    sanitize $tool device "$here/bin/gpu1_device_test" "--gtest_filter=$suites"
+    sanitize $tool kernels "$here/fused/fused_check" kernels small
+    sanitize $tool step "$here/fused/fused_check" step "$ESPALIER_STAGE/lib/libvit_cuda.so" small
+  done
+}
+
+part_fused() {
+  has_gpu || return
   bash "$here/fused/run.sh" > "$logs/fused.txt" 2>&1 || failed=1
   tail -25 "$logs/fused.txt"
 }
 
-for part in ${@:-tests}; do
-  case $part in tests | fused) ;; *) echo "no part '$part': tests, fused"; exit 2 ;; esac
+for part in ${@:-tests parity sanitize}; do
+  case $part in
+    tests | parity | sanitize | fused) ;;
+    *)
+      echo "no part '$part'; there are tests, parity, sanitize, fused"
+      exit 2
+      ;;
+  esac
   begin=$SECONDS
   echo "== $part"
   part_$part

@@ -1,8 +1,7 @@
-// libespalier_cuda.so for tests, and what becomes of a test where there are too few GPUs.
+// libespalier_cuda.so for tests.
 #pragma once
 
 #include <dlfcn.h>
-#include <gtest/gtest.h>
 #include <link.h>
 
 #include <cstdlib>
@@ -10,15 +9,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "need.hpp"
 #include "runtime/cuda/cuda_api.hpp"
-
-// First line of a SetUp. `missing` says why the test cannot run, or nothing. Where GPUs are known to be there
-// (ESPALIER_GPU_TESTS_REQUIRED is set) a test that does not run has failed.
-#define ESPALIER_NEED(missing)                                                            \
-  if (const std::string why = (missing); !why.empty()) {                                  \
-    if (std::getenv("ESPALIER_GPU_TESTS_REQUIRED") != nullptr) FAIL() << "needs " << why; \
-    GTEST_SKIP() << why;                                                                  \
-  }
 
 namespace esp::runtime::test {
 
