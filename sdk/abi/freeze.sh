@@ -25,7 +25,7 @@ build() {
     -DCMAKE_C_COMPILER="$2" -DCMAKE_CXX_COMPILER="$3" -DSTATIC_RUNTIME="$4" -DEXAMPLES_CUDA=OFF >"$scratch/$1.log" 2>&1 &&
     cmake --build "$scratch/$1" >>"$scratch/$1.log" 2>&1 || { tail -20 "$scratch/$1.log" >&2; return 1; }
   local plugin
-  for plugin in local_sgd plain_ddp csv_images; do
+  for plugin in local_sgd local_sgd_c plain_ddp csv_images; do
     [ -e "$scratch/$1/lib$plugin.so" ] || continue
     strip --strip-unneeded -o "$out/$plugin-$1.so" "$scratch/$1/lib$plugin.so"
     echo "$plugin-$1.so $("$3" --version | head -n1)" >>"$out/SOURCES"
