@@ -158,6 +158,9 @@ void forward_by_warps(const Launch& launch, const AttentionShape& shape, const v
 
 void attention_forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse) {
   check_shape(shape);
+  if (wgmma::takes_forward(shape) && wgmma::has_products()) {
+    return wgmma::forward(launch, shape, qkv, out, lse, wgmma::forward_groups(launch, shape));
+  }
   forward_by_warps(launch, shape, qkv, out, lse);
 }
 

@@ -90,7 +90,7 @@ __device__ __forceinline__ void store_rows(const float (&o)[32], const float (&s
 // A block has a head; its groups of four warps take tiles of 64 queries in turn, each against all keys with the whole
 // softmax in registers. Rows beyond the last query cost their share of the products but no exponentials.
 template <class T, int kKeys, int kMasked, int kGroups>
-__global__ void __launch_bounds__(kGroups* kGroupThreads, kGroups == 1 ? (kKeys > 200 ? 2 : 3) : 4 / kGroups)
+__global__ void __launch_bounds__(kGroups* kGroupThreads, kGroups == 1 ? (kKeys > 200 ? 2 : 3) : 1)
     forward_kernel(const AttentionShape shape, const T* __restrict__ qkv, T* __restrict__ out,
                    float* __restrict__ lse) {
 #if ESP_HAS_WGMMA
@@ -209,7 +209,6 @@ void prepare_forward(Half half) {
   with_element(half, [&](auto element) {
     using T = decltype(element);
     Close<T, 1>::prepare();
-    Close<T, 2>::prepare();
     Close<T, 4>::prepare();
     Wide<T, 1>::prepare();
   });
@@ -217,8 +216,7 @@ void prepare_forward(Half half) {
 
 int forward_groups(const Launch& launch, const AttentionShape& shape) {
   if (shape.tokens <= 192 || shape.tokens > 200) return 1;
-  const int heads = shape.images * shape.heads;
-  return heads <= launch.processors ? 4 : heads <= 2 * launch.processors ? 2 : 1;
+  return shape.images * shape.heads <= launch.processors ? 4 : 1;
 }
 
 void forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse, int groups) {
@@ -226,7 +224,6 @@ void forward(const Launch& launch, const AttentionShape& shape, const void* qkv,
     using T = decltype(element);
     if (shape.tokens <= 192 || shape.tokens > 200) return Wide<T, 1>::launch(launch, shape, qkv, out, lse);
     if (groups == 4) return Close<T, 4>::launch(launch, shape, qkv, out, lse);
-    if (groups == 2) return Close<T, 2>::launch(launch, shape, qkv, out, lse);
     Close<T, 1>::launch(launch, shape, qkv, out, lse);
   });
   check_launch("attention");

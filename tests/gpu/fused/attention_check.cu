@@ -169,7 +169,7 @@ struct ForwardVariant {
 std::vector<ForwardVariant> forward_variants(bool wgmma) {
   std::vector<ForwardVariant> out{{"mma", [](const Size&) { return true; }, forward_by_warps}};
   if (!wgmma) return out;
-  for (const int groups : {1, 2, 4}) {
+  for (const int groups : {1, 4}) {
     out.push_back({"wgmma" + std::to_string(groups),
                    [groups](const Size& size) {
                      const bool close = size.tokens > 192 && size.tokens <= 200;
