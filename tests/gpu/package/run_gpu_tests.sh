@@ -62,7 +62,7 @@ sanitize() {
   shift 2
   timeout 280 compute-sanitizer --tool "$tool" --report-api-errors no --print-limit 20 --error-exitcode 99 "$@" > "$log" 2>&1
   local rc=$?
-  [ $rc -eq 0 ] || failed=1
+  [ $rc -eq 0 ] || touch "$work/sanitizer-failed"
   echo "$tool, ${1##*/}: exit $rc, $(grep -E 'SUMMARY' "$log" | tail -1 | sed 's/=* *//')"
   [ $rc -eq 0 ] || grep -E "=====|FAILED" "$log" | grep -v "Saved host" | head -30 | cut -c1-200
 }
@@ -76,10 +76,12 @@ part_sanitize() {
   fi
   local suites='KernelsOnAGpu.*:UpdateKernelsOnAGpu.*:NumbersOnAGpu.*:UpdateOnAGpu.*-*LongerThanALaunch*:*WaitsForTheNorm*'
   for tool in memcheck racecheck synccheck; do
-    sanitize $tool device "$here/bin/gpu1_device_test" "--gtest_filter=$suites"
-    sanitize $tool kernels "$here/fused/fused_check" kernels small
-    sanitize $tool step "$here/fused/fused_check" step "$ESPALIER_STAGE/lib/libvit_cuda.so" small
+    sanitize $tool device "$here/bin/gpu1_device_test" "--gtest_filter=$suites" &
+    sanitize $tool kernels "$here/fused/fused_check" kernels small &
+    sanitize $tool step "$here/fused/fused_check" step "$ESPALIER_STAGE/lib/libvit_cuda.so" small &
   done
+  wait
+  [ ! -e "$work/sanitizer-failed" ] || failed=1
 }
 
 part_fused() {
