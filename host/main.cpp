@@ -55,6 +55,7 @@ int dispatch(const esp::cli::CommandLine& line) {
   }
   if (line.command == "plugins schema") return cli::plugins_schema(line.names.front(), std::cout);
   if (line.command == "plugins example") return cli::plugins_example(line.names.front(), std::cout);
+  if (line.command == "plugins reference") return cli::plugins_reference(line.names.front(), std::cout);
   if (line.command == "verify") return cli::verify(line, std::cout);
   if (line.command == "doctor") return cli::doctor(std::cout, line.json);
   if (line.command == "help") return cli::help(topic(), std::cout);

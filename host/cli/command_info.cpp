@@ -119,6 +119,12 @@ Example:
   host plugins example libzero.so > run.toml
 )",
      false, false, false, 1, 1},
+    {"plugins reference", "LIBRARY[:COMPONENT]", "a page about a library, in Markdown, out of what it declares",
+     R"(
+Example:
+  host plugins reference libzero.so > docs/reference/zero.md
+)",
+     false, false, false, 1, 1},
     {"verify", "--plugin=LIBRARY[:COMPONENT] [--only=GROUP] [--seed=N] [--json] [--junit=FILE]",
      "hold a plugin to the rules of docs/verify.md, without a GPU",
      R"(  --plugin LIBRARY    the library, and behind a colon one of its components [all]

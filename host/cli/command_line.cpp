@@ -218,7 +218,7 @@ CommandLine parse_command_line(const std::vector<std::string>& arguments) {
   if (line.command.starts_with("-"))
     fail("a command comes first: host run " + printable(line.command) + " ...; see host help");
   if (line.command == "plugins")
-    fail("host plugins wants list, inspect, new, schema or example; see host help plugins");
+    fail("host plugins wants list, inspect, new, schema, example or reference; see host help plugins");
   const CommandInfo* command = find_command(line.command);
   if (command == nullptr) fail_unknown_command(line.command);
   parse_flags(*command, rest, line);

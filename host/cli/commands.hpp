@@ -19,9 +19,10 @@ int plugins_list(std::ostream& out, bool json);
 int plugins_inspect(const std::string& name, bool json, std::ostream& out);
 // kind: strategy, model, dataset. folder: empty = the name. Refuses a folder that is not empty.
 int plugins_new(const std::string& kind, const std::string& name, const std::string& folder, std::ostream& out);
-int plugins_schema(const std::string& library, std::ostream& out);   // JSON Schema of a run's TOML
-int plugins_example(const std::string& library, std::ostream& out);  // a starting TOML
-int verify(const CommandLine& line, std::ostream& out);              // 1: a test failed
+int plugins_schema(const std::string& library, std::ostream& out);     // JSON Schema of a run's TOML
+int plugins_example(const std::string& library, std::ostream& out);    // a starting TOML
+int plugins_reference(const std::string& library, std::ostream& out);  // a page in Markdown
+int verify(const CommandLine& line, std::ostream& out);                // 1: a test failed
 int doctor(std::ostream& out, bool json);
 
 // Topic: empty (all commands), a command, or "configuration" (docs/configuration.md). Throws Error(kUsage).

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "cli/option_json.hpp"
 #include "config/resolve.hpp"
 #include "modules/module.hpp"
 
@@ -9,11 +10,6 @@ namespace esp::cli {
 namespace {
 
 constexpr const char* kBuiltIn[] = {"libddp.so", "libddp_fp16.so", "libzero.so", "libgemini.so", "libvit.so"};
-
-std::string table_of(uint32_t kind) {
-  if (kind == ESP_MODEL) return "model";
-  return kind == ESP_DATASET ? "data" : "strategy";
-}
 
 }  // namespace
 

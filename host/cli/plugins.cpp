@@ -169,7 +169,7 @@ Json to_json(const ModuleComponent& component) {
             {"id", component.component.id},
             {"version", component.component.version},
             {"summary", component.component.summary},
-            {"capabilities", names_of(component.component.caps, kCapabilities)},
+            {"capabilities", capability_names(component.component.caps)},
             {"options", Json::array()}};
   for (const esp_option& option : component.options) json["options"].push_back(to_json(option));
   return json;
@@ -194,12 +194,11 @@ void print_table(const std::vector<std::vector<std::string>>& rows, std::ostream
 void print_component(const ModuleComponent& component, std::ostream& out) {
   out << "  " << kind_name(component.component.kind) << ' ' << component.component.id << "   "
       << component.component.summary;
-  const std::string caps = join(names_of(component.component.caps, kCapabilities), " ");
+  const std::string caps = join(capability_names(component.component.caps), " ");
   out << (caps.empty() ? "" : "   [" + caps + "]") << '\n';
   std::vector<std::vector<std::string>> rows;
   for (const esp_option& option : component.options) {
-    const uint32_t shown = option.flags & ~ESP_OPT_REQUIRED;  // the default's column says it
-    std::string notes = join(names_of(shown, kOptionFlags), ", ");
+    std::string notes = join(flag_names(option.flags), ", ");
     if (option.replaced_by != nullptr) notes += std::string(notes.empty() ? "" : ", ") + "use " + option.replaced_by;
     rows.push_back({option.key, kTypes[option.type], default_of(option), range_of(option), option.doc, notes});
   }
@@ -215,6 +214,15 @@ void print_header(const Module& module, std::ostream& out) {
 }
 
 }  // namespace
+
+std::string table_of(uint32_t kind) {
+  if (kind == ESP_MODEL) return "model";
+  return kind == ESP_DATASET ? "data" : "strategy";
+}
+
+std::vector<std::string> capability_names(uint64_t caps) { return names_of(caps, kCapabilities); }
+
+std::vector<std::string> flag_names(uint32_t flags) { return names_of(flags & ~ESP_OPT_REQUIRED, kOptionFlags); }
 
 Json value_json(const esp_value& value) {
   switch (value.type) {

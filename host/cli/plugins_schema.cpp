@@ -15,12 +15,8 @@
 namespace esp::cli {
 namespace {
 
-std::string table_of(uint32_t kind) {
-  if (kind == ESP_MODEL) return "model";
-  return kind == ESP_DATASET ? "data" : "strategy";
-}
-
 void add_bounds(const esp_option& option, Json& schema) {
+  if (option.type == ESP_OPT_BYTES) schema["minimum"] = 0;
   if (option.min.type != 0) schema["minimum"] = value_json(option.min);
   if (option.max.type != 0) schema["maximum"] = value_json(option.max);
 }

@@ -134,7 +134,8 @@ TEST(CommandLine, UnknownCommandsAreNamedWithTheNearest) {
   EXPECT_EQ(error_of({"plugins", "lst"}), "there is no command \"plugins lst\"; did you mean host plugins list?");
   EXPECT_EQ(error_of({"frobnicate"}), "there is no command \"frobnicate\"; see host help");
   EXPECT_EQ(error_of({"--plugin=x"}), "a command comes first: host run --plugin=x ...; see host help");
-  EXPECT_EQ(error_of({"plugins"}), "host plugins wants list, inspect, new, schema or example; see host help plugins");
+  EXPECT_EQ(error_of({"plugins"}),
+            "host plugins wants list, inspect, new, schema, example or reference; see host help plugins");
 }
 
 }  // namespace
