@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "error.hpp"
 
 namespace esp::bench {
@@ -157,6 +159,27 @@ TEST(Expand, SurvivesEveryTruncationAndEveryChangedByteOfAFile) {
       survives(damaged);
     }
   }
+}
+
+// Cases of a file that comes with the project; what its commands name is there.
+size_t cases_in(const std::string& name) {
+  const SweepDocument document = read_sweep_file(ESPALIER_SOURCE "/bench/sweeps/" + name);
+  const auto cases = expand(document, {}, read_bench_options(document.base));
+  for (const SweepCase& one : cases) {
+    for (const std::string& word : one.command) {
+      EXPECT_EQ(word.find('{'), std::string::npos) << word;
+      EXPECT_TRUE(!word.ends_with(".py") || std::filesystem::exists(word)) << word;
+    }
+  }
+  return cases.size();
+}
+
+TEST(Expand, TakesTheSweepsThatComeWithTheProject) {
+  EXPECT_EQ(cases_in("seed_table.toml"), 8u);
+  EXPECT_EQ(cases_in("seed_table_gpu.toml"), 10u);
+  EXPECT_EQ(cases_in("peers.toml"), 24u);
+  EXPECT_EQ(cases_in("scaling.toml"), 54u);
+  EXPECT_EQ(cases_in("strategies.toml"), 7u);
 }
 
 TEST(Expand, RefusesSweepsBeyondAnyMeasure) {
