@@ -1,5 +1,6 @@
 #include "mock_host.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <thread>
@@ -104,6 +105,14 @@ void MockHost::begin_numbers() {
 
 void MockHost::end_numbers() { esp::runtime::end_numbers(block_, rules_, updates.emplace_back()); }
 
+namespace {
+
+bool contains(const OpSet& set, const std::vector<size_t>& ops) {
+  return std::all_of(ops.begin(), ops.end(), [&](size_t op) { return set.count(op) != 0; });
+}
+
+}  // namespace
+
 // Waits are numbered as they are called, so that the same number is the same wait in each run.
 bool MockHost::swallows(esp_stream waiting, const esp_event_s& event) {
   const auto name = [](const esp_stream_s& stream) {
@@ -112,9 +121,14 @@ bool MockHost::swallows(esp_stream waiting, const esp_event_s& event) {
     if (stream.role == esp_stream_s::kGrads) return std::string("grads");
     return (stream.place == ESP_PINNED ? "cpu" : "side") + number;
   };
-  const bool swallowed = static_cast<int64_t>(waits.size()) == swallowed_wait;
-  waits.push_back(now + ": " + name(*waiting) + " for " + (event.on == nullptr ? "nothing" : name(*event.on)));
-  return swallowed;
+  const size_t number = waits.size();
+  const std::string what = now + ": " + name(*waiting) + " for " + (event.on == nullptr ? "nothing" : name(*event.on));
+  waits.push_back({what, event.before, !contains(waiting->seen, event.before)});
+  for (size_t earlier : waiting->open_waits) {
+    if (contains(event.seen, waits[earlier].last)) waits[earlier].adds_order = false;
+  }
+  waiting->open_waits.push_back(number);
+  return static_cast<int64_t>(number) == swallowed_wait;
 }
 
 bool MockHost::forgets(esp_stream waiting, const esp_event_s& event) const {
@@ -175,5 +189,6 @@ size_t MockHost::enqueue(const std::string& what, esp_stream stream, std::functi
   ops.push_back(std::move(op));
   stream->seen.insert(ops.size() - 1);
   stream->before = {ops.size() - 1};
+  stream->open_waits.clear();
   return ops.size() - 1;
 }

@@ -43,6 +43,7 @@ class OpSet {
 struct esp_stream_s {
   OpSet seen;
   std::vector<size_t> before;
+  std::vector<size_t> open_waits;  // numbers of its waits since its last operation
   uint32_t number = 0;
   uint32_t place = ESP_DEVICE;  // the memory that it may touch
   enum { kCompute, kGrads, kSide } role = kSide;
@@ -79,6 +80,12 @@ class MockHost {
     uint32_t place, tag, flags;
   };
   static constexpr float kRate = 0.125f, kMomentum = 0.5f;  // of the optimizer, which is SGD
+  // A call of `wait`.
+  struct Wait {
+    std::string what;          // what waits for what, and in which hook
+    std::vector<size_t> last;  // operations that it waits for; others come before them
+    bool adds_order = true;    // no: the stream waits for it anyhow, or for something behind it
+  };
   // Work that was enqueued together.
   struct Segment {
     size_t begin = 0, end = 0;  // indices of operations
@@ -133,7 +140,7 @@ class MockHost {
   bool norm_is_sharded = false;
   std::set<uint32_t> unwritten;                     // gradients bound with ESP_WRITE_NOW that nobody has written since
   std::vector<esp::runtime::UpdateResult> updates;  // of each training step
-  std::vector<std::string> waits;                   // calls of `wait`: what waits for what, and when
+  std::vector<Wait> waits;                          // calls of `wait`: what waits for what, and when
   std::string now;                                  // "hook, unit": for `waits`
   std::vector<std::string> violations;
 
