@@ -56,6 +56,33 @@ TEST(Plan, RefusesWithTheNumbersWhatABudgetCannotHold) {
   EXPECT_NE(outcome.err.find("of the budget of 65536 bytes (run.device_budget)"), std::string::npos) << outcome.err;
 }
 
+// The smallest placement is found in prepare; what is left beside activations and the host in adapt.
+TEST(Plan, AdaptsWithinABudgetAndRefusesOneThatIsTooSmall) {
+  const std::vector<std::string> automatic = {"--plugin=libgemini.so", "--strategy.placement=auto",
+                                              "--train.batch_size=2"};
+  const auto within = [&](uint64_t budget) {
+    std::vector<std::string> flags = automatic;
+    flags.push_back("--device_budget=" + std::to_string(budget));
+    return flags;
+  };
+  const auto optimizer = [&](uint64_t budget) {
+    const nlohmann::json json = planned(within(budget));
+    EXPECT_LE(json.at("device_bytes"), budget);
+    EXPECT_EQ(json.at("fits"), true);
+    return json.at("memory_bytes_device").at("optimizer").get<uint64_t>();
+  };
+  EXPECT_LT(optimizer(kMiB), optimizer(3 * kMiB / 2));
+  EXPECT_LT(optimizer(3 * kMiB / 2), optimizer(4 * kMiB));
+  const Outcome small = plan(within(kMiB / 8)), full = plan(within(3 * kMiB / 4));
+  EXPECT_EQ(small.exit_code, 6) << small.describe();
+  EXPECT_NE(small.err.find("the device budget is 131072 bytes, the smallest that would do is "), std::string::npos)
+      << small.err;
+  EXPECT_EQ(full.exit_code, 6) << full.describe();
+  EXPECT_NE(full.err.find("adapt failed: the device budget is 786432 bytes, of which model and host leave "),
+            std::string::npos)
+      << full.err;
+}
+
 TEST(Plan, SaysThatActivationsDoNotFit) {
   const nlohmann::json roomy = planned({"--plugin=libddp.so", "--train.batch_size=64"});
   const uint64_t budget = roomy.at("device_bytes").get<uint64_t>() - 1;

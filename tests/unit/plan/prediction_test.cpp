@@ -62,6 +62,15 @@ INSTANTIATE_TEST_SUITE_P(
         Case{"ZeroStage1", 3, {"--plugin=libzero.so", "--strategy.stage=1", "--train.clip_norm=1"}},
         Case{"ZeroStage2", 3, {"--plugin=libzero.so", "--strategy.stage=2"}},
         Case{"ZeroWithOptimizerOnTheHost", 2, {"--plugin=libzero.so", "--strategy.offload=optimizer"}},
+        Case{
+            "GeminiThatAdaptsAlone", 1, {"--plugin=libgemini.so", "--strategy.placement=auto", "--device_budget=2MiB"}},
+        Case{"GeminiThatAdaptsOnThreeRanks",
+             3,
+             {"--plugin=libgemini.so", "--strategy.placement=auto", "--device_budget=1250KiB"}},
+        Case{"GeminiThatAdaptsWithinAPart",
+             2,
+             {"--plugin=libgemini.so", "--strategy.placement=auto", "--device_budget=3MiB",
+              "--strategy.device_budget_fraction=0.3", "--train.precision=bf16"}},
         Case{"ZeroStage3InBf16", 2, {"--plugin=libzero.so", "--strategy.stage=3", "--train.precision=bf16"}}),
     [](const auto& info) { return info.param.name; });
 
