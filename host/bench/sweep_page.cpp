@@ -1,5 +1,6 @@
 #include "bench/sweep_page.hpp"
 
+#include <algorithm>
 #include <cmath>
 
 #include "bench/tables.hpp"
@@ -47,6 +48,14 @@ std::string memory_plot(const SweepResult& result) {
   });
 }
 
+std::string exposed_plot(const SweepResult& result) {
+  const auto told = [](const Row& row) { return row.world_size > 1 && std::isfinite(row.exposed_ms()); };
+  if (std::none_of(result.rows.begin(), result.rows.end(), told)) return "";
+  return bars(result, "exposed communication in ms a step, less is better", [](const Row& row) {
+    return Bar{row.label, row.exposed_ms(), std::isfinite(row.exposed_ms()) ? fixed(row.exposed_ms(), 2) : "n/a"};
+  });
+}
+
 std::string frontier_plot(const SweepResult& result) {
   std::vector<Point> points;
   for (const Row& row : result.rows) {
@@ -64,9 +73,9 @@ std::string sweep_page(const SweepResult& result, double budget) {
   for (const auto& [name, value] : result.environment) environment.push_back({name, value});
   return html_page("Sweep " + result.name,
                    rate_plot(result) + frontier_plot(result) + step_plot(result) + memory_plot(result) +
-                       "<h2>Rows</h2>\n" + html_table(cells.titles, cells.rows) + "<h2>What the numbers mean</h2>\n" +
-                       html_list(meanings(result)) + "<h2>Environment</h2>\n" + html_table({}, environment) +
-                       "<h2>In short</h2>\n" + html_list(winner_lines(result, budget)));
+                       exposed_plot(result) + "<h2>Rows</h2>\n" + html_table(cells.titles, cells.rows) +
+                       "<h2>What the numbers mean</h2>\n" + html_list(meanings(result)) + "<h2>Environment</h2>\n" +
+                       html_table({}, environment) + "<h2>In short</h2>\n" + html_list(winner_lines(result, budget)));
 }
 
 void write_report(const std::filesystem::path& folder, const SweepResult& result, double budget) {

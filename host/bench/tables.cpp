@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "bench/scaling.hpp"
 #include "config/value_text.hpp"
 #include "report/number_text.hpp"
 #include "report/result_keys.hpp"
@@ -103,12 +104,21 @@ void add_case(Filler& filler, const SweepResult& result) {
   }
 }
 
+bool any_scales(const SweepResult& result) {
+  return std::any_of(result.rows.begin(), result.rows.end(), [&](const Row& row) {
+    return row.world_size > 1 && std::isfinite(scaling_efficiency(result, row));
+  });
+}
+
 void add_speed(Filler& filler, const SweepResult& result) {
   filler.add_measured("samples/s", [](const Row& row) { return number(row.samples_per_second(), 2); });
   if (result.repeats > 1) {
     filler.add_measured("run to run", [](const Row& row) {
       return std::isfinite(row.rate_spread()) ? fixed(100 * row.rate_spread(), 1) + " %" : kUnknownText;
     });
+  }
+  if (any_scales(result)) {
+    filler.add_measured("scaling", [&](const Row& row) { return number(scaling_efficiency(result, row), 3); });
   }
   filler.add_measured("step ms", [](const Row& row) { return number(row.median(), 2); });
   filler.add_measured("p5 - p95", range);
@@ -237,6 +247,7 @@ std::string table_csv(const SweepResult& result) {
   filler.add("reason", [](const Row& row) { return row.reason; });
   filler.add("runs", [](const Row& row) { return std::to_string(row.runs.size()); });
   filler.add_measured(keys::kSamplesPerSecond, [](const Row& row) { return exact(row.samples_per_second()); });
+  filler.add_measured("scaling_efficiency", [&](const Row& row) { return exact(scaling_efficiency(result, row)); });
   filler.add_measured(keys::kStepMsMedian, [](const Row& row) { return exact(row.median()); });
   filler.add_measured(keys::kStepMsP5, [](const Row& row) { return exact(row.p5()); });
   filler.add_measured(keys::kStepMsP95, [](const Row& row) { return exact(row.p95()); });
@@ -298,6 +309,11 @@ std::vector<std::string> meanings(const SweepResult& result) {
     lines.push_back(
         "run to run: samples/s of the fastest run minus that of the slowest, over the mean. Runs of the cases "
         "were interleaved.");
+  }
+  if (any_scales(result)) {
+    lines.push_back(
+        "scaling: samples/s over as many times those of the row with the same settings and one rank as the row has "
+        "ranks; 1 is ideal.");
   }
   lines.insert(
       lines.end(),

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <sstream>
 #include <vector>
 
+#include "bench/scaling.hpp"
 #include "bench/sweep_page.hpp"
 #include "bench/tables.hpp"
 #include "error.hpp"
@@ -122,16 +124,46 @@ TEST(Tables, ShowExposedCommunicationAndJoules) {
       EXPECT_NE(text.find(part), std::string::npos) << part << " in\n" << text;
     }
   }
+  EXPECT_NE(sweep_page(result, 0).find("exposed communication in ms"), std::string::npos);
+  EXPECT_EQ(fault_of(sweep_page(result, 0)), "");
   const std::string csv = table_csv(result);
   EXPECT_NE(csv.find("exposed_communication_ms,joules_per_step,joules_per_sample\n"), std::string::npos) << csv;
   EXPECT_NE(csv.find(",1.25,4.0,0.5\n"), std::string::npos) << csv;
   EXPECT_NE(csv.find(",,,\n"), std::string::npos) << csv;
 }
 
+// The same program, alone or not.
+Row rank_row(const std::string& program, int64_t ranks, double ms) {
+  Row row = row_of(program, ms, 1, 1);
+  row.swept = {{"run.nproc", std::to_string(ranks)}, {"train.batch_size", "8"}};
+  row.world_size = ranks;
+  row.external = program.find(".so") == std::string::npos;
+  if (!row.external) row.swept.emplace_back("run.plugin", program);
+  return row;
+}
+
+TEST(Tables, ShowHowRanksScaleBesideTheRowOfOneRank) {
+  Row other_batch = rank_row("a.so", 1, 99);
+  other_batch.swept[1].second = "32";
+  const SweepResult result =
+      result_of({other_batch, rank_row("b.so", 1, 99), rank_row("a.so", 1, 10), rank_row("peer", 1, 10),
+                 rank_row("a.so", 4, 3), rank_row("peer", 2, 8), rank_row("c.so", 2, 10)});
+  EXPECT_NEAR(scaling_efficiency(result, result.rows[4]), 10.0 / 3 / 4, 1e-9);
+  EXPECT_NEAR(scaling_efficiency(result, result.rows[5]), 10.0 / 8 / 2, 1e-9);
+  EXPECT_EQ(scaling_efficiency(result, result.rows[2]), 1);
+  EXPECT_TRUE(std::isnan(scaling_efficiency(result, result.rows[6]))) << "nobody ran it alone";
+  std::ostringstream out;
+  print_table(out, result);
+  EXPECT_NE(out.str().find("0.833"), std::string::npos) << out.str();
+  EXPECT_NE(table_markdown(result, 0).find("| scaling |"), std::string::npos);
+  EXPECT_NE(table_csv(result).find(",scaling_efficiency,"), std::string::npos);
+}
+
 TEST(Tables, LeaveOutOnTheConsoleWhatNoRowHas) {
   std::ostringstream out;
   print_table(out, result_of({row_of("a", 10, 1)}));
   EXPECT_EQ(out.str().find("exposed"), std::string::npos);
+  EXPECT_EQ(out.str().find("scaling"), std::string::npos);
   EXPECT_EQ(out.str().find("J/sample"), std::string::npos);
 }
 
