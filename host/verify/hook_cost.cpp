@@ -44,7 +44,7 @@ void check_hook_cost(const ModuleComponent& component, const OptionSet& options,
   text.precision(2);
   text << std::fixed << ns / 1000 << " us a hook";
   findings.note(text.str() + " of the host's time, all checks included");
-  if (ns > kMostNs) findings.add("COST-01", text.str() + "; at most 1 us is usual", {"the hooks of a step"});
+  if (ns > kMostNs) findings.add("COST-01", text.str() + "; a few are usual", {"the hooks of a step"});
 }
 
 }  // namespace esp::verify

@@ -8,7 +8,7 @@
 namespace esp::verify {
 
 // Runs `once` (an instance's whole life) again and again: LIFE-03 where heap, threads or open files grow with each.
-// times: in each of three rounds, of which all must grow.
+// times: in each of some rounds, of which all must grow.
 void check_leftovers(const std::function<void()>& once, int times, Findings& findings);
 
 }  // namespace esp::verify

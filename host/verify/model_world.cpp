@@ -59,6 +59,7 @@ ModelWorld::ModelWorld(const ModuleComponent& component, const OptionSet& option
 ModelWorld::~ModelWorld() {
   if (self_ == nullptr) return;
   host_.here = {"destroy"};
+  host_.role = Role::kMain;
   note_phase(host_.here);
   table_.destroy(self_);
   for (const std::string& damage : host_.arena.damages()) host_.found("MEM-04", damage);
@@ -71,7 +72,7 @@ bool ModelWorld::call(Role role, const char* name, const Call& function, bool ma
   esp_error error{};
   error.struct_size = sizeof error;
   const esp_status status = function(&error);
-  host_.role = Role::kMain;
+  host_.role = Role::kIdle;
   if (status != ESP_OK) {
     const std::string text = host_.failed(name, status, error, may_refuse);
     if (may_refuse) refusal = text;

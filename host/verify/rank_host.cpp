@@ -165,6 +165,12 @@ bool RankHost::own(esp_comm comm) {
   return false;
 }
 
+RankHost& called_host(void* ctx) {
+  RankHost& host = *static_cast<RankHost*>(ctx);
+  if (host.role == Role::kIdle) host.found("HOOK-03", "a table is called while no hook runs");
+  return host;
+}
+
 const void* service_table(void*, const char* id) {
   static const esp_log_v1 log = {sizeof(esp_log_v1), 0, [](void*, uint32_t, const char*, uint64_t) {}};
   const std::string name = id == nullptr ? "" : id;

@@ -25,7 +25,12 @@ struct ScalarBlock {
   uint64_t step = 0;
 };
 
-enum class Role { kPlan, kMain, kStep };
+enum class Role {
+  kPlan,
+  kMain,
+  kStep,
+  kIdle  // no function of the plugin's tables runs
+};
 
 struct RankSettings {
   int rank = 0, world = 1;
@@ -51,8 +56,7 @@ class RankHost {
   // Whose code runs, for checks and messages.
   Role role = Role::kMain;
   Where here;
-  bool training = false;   // in a step that updates
-  int64_t open_unit = -1;  // between its pre and post hook
+  bool training = false;  // in a step that updates
 
   void fork(int64_t segment);  // a step begins: what was enqueued before is done
   // Enqueues what the host or the model does.
@@ -92,7 +96,7 @@ class RankHost {
   std::set<uint32_t> armed;                        // gradients bound with NOW and not written since
   esp_plan plan{};
   uint64_t allocations_asked = 0;
-  // Gradients that apply was given, by parameter: looked at when it runs.
+  // Gradients that apply was given, without the loss scale, looked at when it runs.
   std::function<void(uint32_t param, uint64_t element, double gradient)> on_update;
 
  private:
@@ -138,6 +142,7 @@ class RankHost {
 std::string param_text(const Toy& toy, uint32_t param);
 
 const void* service_table(void* ctx, const char* id);
+RankHost& called_host(void* ctx);  // for every function of the tables: notes calls that come out of turn
 const esp_device_v1& device_table();
 const esp_memory_v1& memory_table();
 const esp_comm_v1& comm_table();

@@ -25,8 +25,8 @@ constexpr Rule kRules[] = {
     {"HOOK-01", "hooks do not allocate or free memory and create no stream, event or communicator",
      "take everything in prepare, or in adapt", false},
     {"HOOK-02", "hooks never wait for the device", "order work with record and wait instead of sync", false},
-    {"HOOK-03", "no bind between a unit's pre and post hook for a parameter of that unit",
-     "bind in the pre hook or before it", false},
+    {"HOOK-03", "tables are called by the plugin's functions while they run, never by work that they enqueued",
+     "what device.call runs computes; enqueue, record and bind in the hook that calls it", false},
     {"HOOK-04", "plan is pure: it takes no memory and enqueues nothing", "move the call to prepare", false},
     {"HOOK-05", "updates belong into hooks", "call norm_add, norm_finish and apply in a hook of a training step",
      false},
@@ -91,8 +91,8 @@ constexpr Rule kRules[] = {
     {"STATE-06", "adapt changes no value of the state, nor which shards there are",
      "copy masters and slots to their new place before the old one is freed", false},
     {"NUM-01", "every unit computes with the weights that the step before left",
-     "average gradients over ranks (ESP_AVG), add them over micro-batches, refresh copies after the update; for a "
-     "strategy that is not synchronous by design: --numerics own",
+     "apply where the masters lie, refresh copies after the update and the load; for a strategy that is not "
+     "synchronous by design: --numerics own",
      true},
     {"NUM-02", "the norm is that of the averaged gradient over all ranks",
      "norm_finish takes the group over which gradients are sharded, or NULL where each rank added all", true},
@@ -102,6 +102,10 @@ constexpr Rule kRules[] = {
     {"NUM-06", "a step with non-finite gradients leaves weights as they were, on all ranks",
      "let every rank add its gradients to the norm", true},
     {"NUM-07", "ranks that update alone agree again from time to time", "average the weights", true},
+    {"NUM-08", "apply gets the gradient of the mean over all samples of the step",
+     "average gradients over ranks (ESP_AVG, not ESP_SUM), add them over micro-batches; for a strategy that is not "
+     "synchronous by design: --numerics own",
+     true},
     {"CAP-01", "steps with an equal variant make the same table calls with the same arguments",
      "let only variant() choose between kinds of steps", false},
     {"EVAL-01", "an evaluation changes nothing and sees the latest weights",

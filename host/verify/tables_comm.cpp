@@ -7,7 +7,7 @@
 namespace esp::verify {
 
 struct CommTable {
-  static RankHost& of(void* ctx) { return *static_cast<RankHost*>(ctx); }
+  static RankHost& of(void* ctx) { return called_host(ctx); }
 
   static esp_status data(void* ctx, esp_comm* out, int32_t* rank, int32_t* size) {
     RankHost& host = of(ctx);

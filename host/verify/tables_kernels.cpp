@@ -9,7 +9,7 @@
 
 namespace esp::verify {
 struct KernelTable {
-  static RankHost& of(void* ctx) { return *static_cast<RankHost*>(ctx); }
+  static RankHost& of(void* ctx) { return called_host(ctx); }
   static bool may_enqueue(RankHost& host, esp_stream stream) {
     if (host.role == Role::kPlan) host.found("HOOK-04", "a kernel");
     return host.own(stream);

@@ -17,7 +17,7 @@ struct Piece {
 }  // namespace
 
 struct UpdateTable {
-  static RankHost& of(void* ctx) { return *static_cast<RankHost*>(ctx); }
+  static RankHost& of(void* ctx) { return called_host(ctx); }
 
   static const esp_update_desc* desc(void* ctx) { return &of(ctx).desc_; }
   static const esp_scalars* scalars(void* ctx) { return &of(ctx).scalar_table_; }
@@ -103,8 +103,8 @@ struct UpdateTable {
     const uint32_t group = host.toy.view().params[range.param]->group;
     for (uint64_t i = 0; i < range.n; ++i) {
       const double coef = host.has_barrier() ? host.step.coef : 1.0;
-      const double gradient = load(range.grad, i, range.grad_t) * coef;
-      if (host.on_update) host.on_update(range.param, range.offset + i, gradient);
+      const double given = load(range.grad, i, range.grad_t), gradient = given * coef;
+      if (host.on_update) host.on_update(range.param, range.offset + i, given / host.scalars.loss_scale);
       double w = load(range.master, i, master);
       double s[2] = {};
       for (uint32_t k = 0; k < host.desc_.n_slots; ++k) s[k] = load(piece.slots[k], i, host.slots_[k].dtype);

@@ -24,8 +24,10 @@ Facts facts_of(const ModelSubject& subject) {
     ModelWorld model(*subject.component, values, {}, findings);
     if (!model.create()) return;
     const esp_model_desc& desc = model.desc();
-    for (uint32_t i = 0; i < desc.n_precisions; ++i)
-      findings.note(std::string("p").append(std::to_string(desc.precisions[i])));
+    for (uint32_t i = 0; i < desc.n_precisions; ++i) {
+      std::string precision = std::to_string(desc.precisions[i]);
+      findings.note(precision.insert(0, 1, 'p'));
+    }
     for (uint32_t i = 0; i < desc.n_units; ++i) findings.note(std::string("u") + desc.units[i]->name);
     for (uint32_t i = 0; i < desc.n_recompute; ++i) findings.note(std::string("l") + desc.recompute[i]);
   };

@@ -76,7 +76,7 @@ bool World::call(Rank& rank, Role role, const char* name, const Call& function, 
   esp_error error{};
   error.struct_size = sizeof error;
   const esp_status status = function(&error);
-  host.role = Role::kMain;
+  host.role = Role::kIdle;
   if (status == ESP_OK) return true;
   const std::string text = host.failed(name, status, error, may_refuse);
   if (may_refuse) refusal = text;
@@ -154,7 +154,11 @@ bool World::start() {
   for (auto& rank : ranks_) {
     rank->host->set_update_flags(ESP_UPDATE_NORM |
                                  (scaler_.active || scenario_.optimizer.clip > 0 ? ESP_UPDATE_BARRIER : 0));
-    if (scenario_.watch_updates) watch(*rank);
+    if (scenario_.watch_updates) {
+      watch(*rank);
+    } else if (scenario_.compare) {
+      compare_gradients(*rank);
+    }
   }
   return on_ranks(prepare);
 }
@@ -177,11 +181,25 @@ void World::watch(Rank& rank) {
   };
 }
 
+void World::compare_gradients(Rank& rank) {
+  const double room = 16 * epsilon(plan().grad_t) + 1e-5;
+  rank.host->on_update = [this, room, number = rank.run.rank](uint32_t param, uint64_t element, double gradient) {
+    const double expected = oracle_.gradient(param, element);
+    if (!std::isfinite(gradient)) return;  // the norm has to tell, and the weights will
+    if (std::fabs(gradient - expected) <= room * (1 + std::fabs(expected))) return;
+    std::ostringstream text;
+    text << "the gradient of " << param_text(toy_, param) << ", element " << element << " is " << gradient
+         << ", should be " << expected;
+    findings_.add("NUM-08", text.str(), {"apply", number, static_cast<int64_t>(index_)});
+  };
+}
+
 bool World::train() {
   bool fine = start() && fill();
   fine = fine && (!scenario_.evaluate || evaluate());
   for (uint32_t i = 0; fine && !scenario_.infer && i < scenario_.steps; ++i) {
-    fine = step() && (!scenario_.evaluate || evaluate());
+    // Not behind the first step: where updates are wrong, a training forward shall be the first to see it.
+    fine = step() && (!scenario_.evaluate || i == 0 || evaluate());
   }
   Saved saved;
   fine = fine && save(saved);
@@ -193,6 +211,7 @@ void World::finish() {
   for (auto& rank : ranks_) {
     if (rank->self == nullptr) continue;
     rank->host->here.call = "destroy";
+    rank->host->role = Role::kMain;
     note_phase(rank->host->here);
     table_.destroy(rank->self);
     rank->self = nullptr;

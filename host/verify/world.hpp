@@ -131,6 +131,7 @@ class World {
   void check_coverage();
   void check_norm();
   void watch(Rank& rank);
+  void compare_gradients(Rank& rank);
   bool list(Rank& rank, std::vector<Shard>& out);
   void check_shards();
   void check_slot(const std::string& slot, bool frozen_too);

@@ -37,7 +37,7 @@ bool World::hook(Rank& rank, const char* name, const Function& function) {
   esp_error error{};
   error.struct_size = sizeof error;
   const esp_status status = function(&error);
-  host.role = Role::kMain;
+  host.role = Role::kIdle;
   hook_cost_.spent += std::chrono::steady_clock::now() - begin;
   ++hook_cost_.calls;
   if (status != ESP_OK) host.failed(name, status, error);
@@ -153,7 +153,7 @@ void World::backward(Rank& rank, const esp_item& item) {
     const bool now = gradient->second.mode == ESP_WRITE_NOW;
     const bool first = now ? host.armed.erase(param) > 0 : written_.insert(param).second;
     uses->push_back({weights->second, gradient->second, first, {}});
-    name << " " << weights->second.data << ">" << gradient->second.data << (first ? "=" : "+");
+    name << " " << weights->second.data << ">" << gradient->second.data;
   }
   const size_t flow = host.enqueue("flow of " + name.str(), host.compute(), [this, &rank, uses, item] {
     for (GradientUse& use : *uses) use.values = gradient_values(rank, item, use.weights);
@@ -219,7 +219,9 @@ bool World::step() {
   std::vector<uint32_t> variants;
   for (auto& rank : ranks_) {
     rank->host->here.step = static_cast<int64_t>(index_);
+    rank->host->role = Role::kMain;
     variants.push_back(table_.variant == nullptr ? 0 : table_.variant(rank->self, index_));
+    rank->host->role = Role::kIdle;
     rank->host->here.call = "variant";
     if (variants.back() >= 16) rank->host->found("HOOK-06", "variant " + std::to_string(variants.back()));
     if (variants.back() != variants.front())
