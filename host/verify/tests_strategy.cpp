@@ -296,11 +296,16 @@ OptionSet require_adapting(const Subject& subject, const Scenario& scenario) {
   return std::move(*options);
 }
 
+// In half precision, too, where it can: masters are then apart from weights.
 void adapt(const Subject& subject, int ranks, bool tight, Findings& findings) {
-  Scenario scenario = adapting_scenario(subject, ranks);
-  scenario.tight = tight;
-  const OptionSet options = require_adapting(subject, scenario);
-  World(*subject.component, options, scenario, findings).train();
+  for (uint32_t precision : {ESP_PRECISION_DEFAULT, ESP_PRECISION_BF16}) {
+    Scenario scenario = adapting_scenario(subject, ranks);
+    scenario.tight = tight;
+    scenario.precision = precision;
+    if (precision != ESP_PRECISION_DEFAULT && !adapting_options(subject, scenario)) return;
+    const OptionSet options = require_adapting(subject, scenario);
+    World(*subject.component, options, scenario, findings).train();
+  }
 }
 
 void adapt_dry(const Subject& subject, Findings& findings) {
