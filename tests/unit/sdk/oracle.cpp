@@ -58,6 +58,7 @@ class Oracle {
   }
 
   OracleStep step(uint32_t index, uint32_t period, Addition addition) {
+    index_ = index;
     if (addition == Addition::kRanksThenMicros) {
       reduce_each();
     } else {
@@ -92,6 +93,7 @@ class Oracle {
   void backward(size_t number, uint32_t first_micro, uint32_t end_micro) {
     OracleRank& rank = ranks_[number];
     const float seed = scaler_.scale() / static_cast<float>(settings_.n_micro);
+    const bool overflows = settings_.overflows.count({index_, static_cast<int>(number)}) != 0;
     std::set<uint32_t> written;
     for (uint32_t pos = 0; pos < toy_.view().n_train; ++pos) {
       const esp_item& item = toy_.view().train[pos];
@@ -102,8 +104,8 @@ class Oracle {
         const uint32_t param = unit.uses[u];
         const bool first = written.insert(param).second;
         for (uint64_t i = 0; i < rank.grads[param].size(); ++i) {
-          const float value =
-              rounded(Toy::contribution(param, i, item.unit, micro, rank.weights[param][i], seed), dtype_);
+          float value = rounded(Toy::contribution(param, i, item.unit, micro, rank.weights[param][i], seed), dtype_);
+          if (overflows && param == Toy::kHead && i == 0) value = HUGE_VALF;
           rank.grads[param][i] = first ? value : rounded(rank.grads[param][i] + value, dtype_);
         }
       }
@@ -171,6 +173,7 @@ class Oracle {
   }
 
   const ToySettings& settings_;
+  uint32_t index_ = 0;  // of the step
   const Toy toy_;
   const esp_dtype dtype_;
   std::vector<OracleRank> ranks_;

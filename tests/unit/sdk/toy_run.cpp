@@ -143,6 +143,7 @@ class Rank {
     const bool deaf = settings_.mistake == Mistake::kNotedInHook;
     if (!deaf || captured_.count(0) == 0) variant_ = table_->variant ? table_->variant(self_, index) : 0;
     const uint32_t kind = deaf ? 0 : variant_;
+    index_ = index;
     host.begin_numbers();
     bool fine = true;
     if (captured_.count(kind) != 0) {
@@ -315,6 +316,7 @@ class Rank {
     for (uint64_t i = 0; i < values.size(); ++i) {
       values[i] = forgotten ? NAN : Toy::contribution(use.param, i, item.unit, micro, values[i], seed);
     }
+    if (use.param == Toy::kHead && settings_.overflows.count({index_, rank_}) != 0) values[0] = HUGE_VALF;
     return values;
   }
 
@@ -336,6 +338,7 @@ class Rank {
   void* self_ = nullptr;
   esp_error error_{};
   std::set<uint32_t> written_;                      // gradients, in this pass
+  uint32_t index_ = 0;                              // of the step
   uint32_t variant_ = 0;                            // of the step
   std::set<uint32_t> eager_;                        // kinds of steps that ran so
   std::map<uint32_t, MockHost::Segment> captured_;  // by kind of step

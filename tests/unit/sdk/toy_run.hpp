@@ -7,7 +7,9 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "mock_host.hpp"
@@ -52,12 +54,13 @@ struct ToySettings {
   uint64_t other_bytes = 0;    // of the device, which a strategy that adapts is told of
   MockUpdate update;
   Mistake mistake = Mistake::kNone;
-  uint32_t evaluate_every = 1;               // steps
-  bool capture = false;                      // the second step of a kind is captured, later ones are replayed
-  bool on_threads = false;                   // each stream of each rank runs on its own
-  int64_t swallowed_wait = -1;               // see MockHost
-  std::map<std::string, uint64_t> options;   // numbers, by key
-  std::map<std::string, const char*> texts;  // the same for texts
+  uint32_t evaluate_every = 1;                   // steps
+  bool capture = false;                          // the second step of a kind is captured, later ones are replayed
+  bool on_threads = false;                       // each stream of each rank runs on its own
+  int64_t swallowed_wait = -1;                   // see MockHost
+  std::set<std::pair<uint32_t, int>> overflows;  // (step, rank): a gradient there is infinite
+  std::map<std::string, uint64_t> options;       // numbers, by key
+  std::map<std::string, const char*> texts;      // the same for texts
 };
 
 using Values = std::vector<std::vector<float>>;  // [param][element]
