@@ -202,10 +202,7 @@ void add_capture(const Subject& subject, Tests& tests) {
 }
 
 // Trains some steps, saves, continues elsewhere with the same number of samples a step, and compares with the oracle.
-void reshard(const Subject& subject, int from, int to, Findings& findings) {
-  Scenario scenario = subject.scenario();
-  scenario.world = from;
-  const OptionSet options = subject.defaults();
+void reshard(const Subject& subject, const OptionSet& options, const Scenario& scenario, int to, Findings& findings) {
   Saved saved;
   World first(*subject.component, options, scenario, findings);
   const bool fine = first.start() && first.fill() && first.step() && first.step() && first.save(saved);
@@ -216,7 +213,7 @@ void reshard(const Subject& subject, int from, int to, Findings& findings) {
   World second(*subject.component, options, then, findings);
   if (!second.start()) return;
   second.oracle().continue_from(first.oracle());
-  if (second.fill(&saved) && second.step()) second.evaluate();
+  if (second.fill(&saved) && second.step() && second.step()) second.evaluate();
   second.finish();
 }
 
@@ -224,7 +221,11 @@ void add_state(const Subject& subject, Tests& tests) {
   for (int from = 1; from <= subject.options.max_world; ++from) {
     for (int to = 1; to <= subject.options.max_world; ++to) {
       tests.add("state", "reshard-" + std::to_string(from) + "-to-" + std::to_string(to),
-                [subject, from, to](Findings& findings) { reshard(subject, from, to, findings); });
+                [subject, from, to](Findings& findings) {
+                  Scenario scenario = subject.scenario();
+                  scenario.world = from;
+                  reshard(subject, subject.defaults(), scenario, to, findings);
+                });
     }
   }
 }
@@ -323,8 +324,22 @@ void adapt_dry(const Subject& subject, Findings& findings) {
   }
 }
 
+// Saved behind adapt, and loaded by ranks that have yet to adapt.
+void resume_adapted(const Subject& subject, int from, int to, Findings& findings) {
+  Scenario scenario = subject.scenario();
+  scenario.world = from;
+  scenario.budget_device = kAmple;
+  reshard(subject, require_adapting(subject, scenario), scenario, to, findings);
+}
+
 void add_adapt(const Subject& subject, Tests& tests) {
   const std::string skip = no_capability(subject, ESP_CAP_ADAPTS, "ESP_CAP_ADAPTS");
+  for (const auto& [from, to] : {std::pair{1, 2}, std::pair{2, 1}, std::pair{2, 2}}) {
+    if (std::max(from, to) > subject.options.max_world) continue;
+    tests.add(
+        "adapt", "resumed-" + std::to_string(from) + "-to-" + std::to_string(to),
+        [subject, from = from, to = to](Findings& findings) { resume_adapted(subject, from, to, findings); }, skip);
+  }
   for (int world = 1; world <= subject.options.max_world; ++world) {
     for (bool tight : {false, true}) {
       tests.add(
