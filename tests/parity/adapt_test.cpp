@@ -9,7 +9,7 @@
 namespace esp::test {
 namespace {
 
-const nlohmann::json kAdapting = {{"run.plugin", ESPALIER_ADAPTING}};
+const nlohmann::json kAdapting = {{"run.plugin", ESPALIER_ADAPTING}, {"run.strategy", "adapting"}};
 constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 nlohmann::json with(nlohmann::json settings, const nlohmann::json& more) {
@@ -63,6 +63,13 @@ TEST(Adapt, DoesNotComeWhereNoStepFollowsOrNobodyAsks) {
   EXPECT_TRUE(told(run_adapting(scratch, 1, 2, {{"strategy.warmup", 2}})).empty());
   const Scratch other;
   EXPECT_TRUE(told(run_adapting(other, 1, 4, {{"strategy.declares", false}})).empty());
+}
+
+TEST(Adapt, IsRefusedToAComponentThatDoesNotDeclareIt) {
+  const Scratch scratch;
+  const HostRun run = run_adapting(scratch, 1, 2, {{"run.strategy", "undeclared"}});
+  EXPECT_EQ(run.outcome.exit_code, 3) << run.outcome.describe();
+  EXPECT_NE(run.outcome.err.find("libadapting.so:undeclared: plan says that it adapts"), std::string::npos);
 }
 
 TEST(Adapt, KnowsNoLimitWithoutABudget) {

@@ -256,6 +256,9 @@ void Session::create_strategy() {
     throw Error(ExitCode::kPlugin, strategy->name() + ": plan asks for " + std::to_string(plan.n_passes) +
                                        " passes; 1 to " + std::to_string(run_.n_passes_max) + " are run");
   }
+  if ((plan.caps & ESP_CAP_ADAPTS & ~job.strategy.component->caps) != 0) {
+    throw Error(ExitCode::kPlugin, strategy->name() + ": plan says that it adapts, the component does not declare it");
+  }
   precision_ = run_.precision != ESP_PRECISION_DEFAULT ? run_.precision : precision_of(plan.compute_t);
   if (compute_type_of(precision_) != plan.compute_t) {
     throw Error(ExitCode::kPlugin, strategy->name() + ": plan binds parameters in another dtype than precision " +
