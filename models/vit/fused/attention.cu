@@ -141,7 +141,9 @@ void prepare_attention(Half half) {
     Long<decltype(element)>::prepare();
   });
   prepare_attention_backward(half);
-  if (wgmma::has_products()) wgmma::prepare_forward(half);
+  if (!wgmma::has_products()) return;
+  wgmma::prepare_forward(half);
+  wgmma::prepare_backward(half);
 }
 
 void forward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse) {

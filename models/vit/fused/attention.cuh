@@ -14,8 +14,21 @@ inline constexpr float kLog2Scale = 0.125f * 1.4426950408889634f;  // exponentia
 void check_shape(const AttentionShape& shape);
 void prepare_attention_backward(Half half);
 
-// attention_forward by mma.sync.
+template <class T>
+struct BackwardArrays {
+  AttentionShape shape;
+  const T* qkv;
+  const T* out;
+  const float* lse;
+  const T* dout;
+  T* dqkv;
+  float* partials;
+};
+
+// attention_forward and attention_backward by mma.sync.
 void forward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse);
+void backward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
+                       const float* lse, const void* dout, void* dqkv, float* partials);
 
 namespace wgmma {
 
@@ -26,6 +39,11 @@ void prepare_forward(Half half);
 int forward_groups(const Launch& launch, const AttentionShape& shape);
 // attention_forward; groups: of four warps, of a block: 1, or for 193 to 200 tokens 4.
 void forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse, int groups);
+bool takes_backward(const AttentionShape& shape);
+void prepare_backward(Half half);
+// attention_backward; ahead: the next queries' scores are begun beside the sums of these.
+void backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out, const float* lse,
+              const void* dout, void* dqkv, float* partials, bool ahead);
 
 }  // namespace wgmma
 }  // namespace esp::vit::fused

@@ -24,15 +24,7 @@ struct Plan {
 static_assert(Plan<kLongTiles>::kBytes <= 227 * 1024);
 
 template <class T>
-struct Arrays {
-  AttentionShape shape;
-  const T* qkv;
-  const T* out;
-  const float* lse;
-  const T* dout;
-  T* dqkv;
-  float* partials;
-};
+using Arrays = BackwardArrays<T>;
 
 // Everything of a head but its keys: they are still read while this is under way.
 template <class T, int kTiles>
@@ -287,9 +279,8 @@ void prepare_attention_backward(Half half) {
   });
 }
 
-void attention_backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
-                        const float* lse, const void* dout, void* dqkv, float* partials) {
-  check_shape(shape);
+void backward_by_warps(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
+                       const float* lse, const void* dout, void* dqkv, float* partials) {
   with_element(launch.half, [&](auto element) {
     using T = decltype(element);
     const Arrays<T> arrays{shape,   static_cast<const T*>(qkv),  static_cast<const T*>(out),
@@ -302,6 +293,12 @@ void attention_backward(const Launch& launch, const AttentionShape& shape, const
     }
   });
   check_launch("attention backward");
+}
+
+void attention_backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
+                        const float* lse, const void* dout, void* dqkv, float* partials) {
+  check_shape(shape);
+  backward_by_warps(launch, shape, qkv, out, lse, dout, dqkv, partials);
 }
 
 }  // namespace esp::vit::fused

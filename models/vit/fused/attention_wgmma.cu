@@ -59,32 +59,6 @@ __device__ __forceinline__ void exponentials(float (&s)[kN], int n, float (&top)
   }
 }
 
-// A warp's 16 rows of o, from `first` on, by way of the rows of the tile that held the queries: so a row leaves in
-// pieces of 16 bytes. Called once the whole group no longer reads those.
-template <class T>
-__device__ __forceinline__ void store_rows(const float (&o)[32], const float (&scale)[2], unsigned char* tile, T* to,
-                                           int64_t stride, int first, int there) {
-  const int lane = threadIdx.x % kWarp;
-#pragma unroll
-  for (int i = 0; i < 2; ++i) {
-    const int row = first + lane / 4 + 8 * i;
-    if (row >= there) continue;
-#pragma unroll
-    for (int j = 0; j < 8; ++j) {
-      *reinterpret_cast<uint32_t*>(tile + swizzled(row, j) + lane % 4 * 4) =
-          Element<T>::narrow2(o[4 * j + 2 * i] * scale[i], o[4 * j + 2 * i + 1] * scale[i]);
-    }
-  }
-  __syncwarp();
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    const int row = first + lane / kChunks + 4 * i;
-    if (row >= there) continue;
-    *reinterpret_cast<uint4*>(to + row * stride + lane % kChunks * kVector) =
-        *reinterpret_cast<const uint4*>(tile + swizzled(row, lane % kChunks));
-  }
-}
-
 #endif  // ESP_HAS_WGMMA
 
 // A block has a head; its groups of four warps take tiles of 64 queries in turn, each against all keys with the whole

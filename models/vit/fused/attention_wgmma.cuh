@@ -61,6 +61,8 @@ enum class Read { kAlong, kAcross };  // attention_layout.hpp
 #define ESP_C20(i) ESP_C4(i), ESP_C4(i + 4), ESP_C4(i + 8), ESP_C4(i + 12), ESP_C4(i + 16)
 #define ESP_REGISTERS_16 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define ESP_SOURCES_16 ESP_C4(0), ESP_C4(4)
+#define ESP_REGISTERS_32 ESP_TEN() ", %10, %11, %12, %13, %14, %15"
+#define ESP_SOURCES_32 ESP_C4(0), ESP_C4(4), ESP_C4(8), ESP_C4(12)
 #define ESP_REGISTERS_64 ESP_TEN() ", " ESP_TEN(1) ", " ESP_TEN(2) ", %30, %31"
 #define ESP_SOURCES_64 ESP_C20(0), ESP_C4(20), ESP_C4(24), ESP_C4(28)
 #define ESP_REGISTERS_200                                                                                       \
@@ -91,6 +93,8 @@ struct Product;
   };
 ESP_PRODUCT(__nv_bfloat16, "bf16", 16, 8, 9, 10, 11, 12)
 ESP_PRODUCT(__half, "f16", 16, 8, 9, 10, 11, 12)
+ESP_PRODUCT(__nv_bfloat16, "bf16", 32, 16, 17, 18, 19, 20)
+ESP_PRODUCT(__half, "f16", 32, 16, 17, 18, 19, 20)
 ESP_PRODUCT(__nv_bfloat16, "bf16", 64, 32, 33, 34, 35, 36)
 ESP_PRODUCT(__half, "f16", 64, 32, 33, 34, 35, 36)
 ESP_PRODUCT(__nv_bfloat16, "bf16", 200, 100, 101, 102, 103, 104)
@@ -127,6 +131,32 @@ __device__ __forceinline__ void pack(uint32_t (&a)[kSteps][4], const float (&d)[
 #pragma unroll
   for (int i = 0; i < kSteps * 4; ++i) {
     a[i / 4][i % 4] = 2 * i + 1 < kN ? Element<T>::narrow2(d[2 * i], d[2 * i + 1]) : 0;
+  }
+}
+
+// A warp's 16 rows of o, from `first` on, by way of the same rows of a tile: so a row leaves in pieces of 16 bytes.
+// Called once nobody reads those rows of the tile any more.
+template <class T>
+__device__ __forceinline__ void store_rows(const float (&o)[32], const float (&scale)[2], unsigned char* tile, T* to,
+                                           int64_t stride, int first, int there) {
+  const int lane = threadIdx.x % kWarp;
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int row = first + lane / 4 + 8 * i;
+    if (row >= there) continue;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      *reinterpret_cast<uint32_t*>(tile + swizzled(row, j) + lane % 4 * 4) =
+          Element<T>::narrow2(o[4 * j + 2 * i] * scale[i], o[4 * j + 2 * i + 1] * scale[i]);
+    }
+  }
+  __syncwarp();
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int row = first + lane / kChunks + 4 * i;
+    if (row >= there) continue;
+    *reinterpret_cast<uint4*>(to + row * stride + lane % kChunks * kVector) =
+        *reinterpret_cast<const uint4*>(tile + swizzled(row, lane % kChunks));
   }
 }
 

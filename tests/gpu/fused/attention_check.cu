@@ -315,6 +315,206 @@ void check_forward_all(const Launch& launch, bool wgmma) {
   check_forward<T>(launch, variants, size, values<T>(size.rows() * size.width() * 3, 17, 4.0f), "sharp");
 }
 
+// ---- backward ----
+
+using BackwardKernel = std::function<void(const Launch&, const AttentionShape&, const void*, const void*, const float*,
+                                          const void*, void*, float*)>;
+struct BackwardVariant {
+  std::string name;
+  std::function<bool(const Size&)> takes;
+  BackwardKernel run;
+};
+
+std::vector<BackwardVariant> backward_variants(bool wgmma) {
+  std::vector<BackwardVariant> out{{"mma", [](const Size&) { return true; }, backward_by_warps}};
+  if (!wgmma) return out;
+  for (const bool ahead : {false, true}) {
+    out.push_back({ahead ? "ahead" : "wgmma", [](const Size& size) { return wgmma::takes_backward(size.shape()); },
+                   [ahead](const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
+                           const float* lse, const void* dout, void* dqkv, float* partials) {
+                     wgmma::backward(launch, shape, qkv, out, lse, dout, dqkv, partials, ahead);
+                   }});
+  }
+  return out;
+}
+
+// What backward reads and writes of one input.
+template <class T>
+struct BackwardCase {
+  BackwardCase(const Size& of, const std::vector<T>& qkv, const std::vector<T>& dout)
+      : size(of),
+        input(widened(qkv)),
+        gradient(widened(dout)),
+        d_qkv(qkv),
+        d_dout(dout),
+        out(size.rows() * size.width()),
+        lse(size.lse()),
+        dqkv(size.rows() * size.width() * 3),
+        partials(size.images * size.width() * 2) {}
+  void run(const Launch& launch, const BackwardVariant& variant) {
+    dqkv.poison(), partials.poison();
+    variant.run(launch, size.shape(), d_qkv.get(), out.get(), lse.get(), d_dout.get(), dqkv.get(), partials.get());
+    cuda(cudaStreamSynchronize(launch.stream), variant.name.c_str());
+  }
+  Size size;
+  std::vector<float> input, gradient;
+  DeviceArray<T> d_qkv, d_dout, out;
+  DeviceArray<float> lse;
+  Guarded<T> dqkv;
+  Guarded<float> partials;
+};
+
+// Column sums of [rows][64], and of the absolute values.
+void sums_of(const std::vector<float>& d, std::vector<float>& sums, std::vector<float>& sizes) {
+  std::vector<double> sum(kWidth), absolute(kWidth);
+  for (size_t i = 0; i < d.size(); ++i) {
+    sum[i % kWidth] += d[i];
+    absolute[i % kWidth] += std::fabs(static_cast<double>(d[i]));
+  }
+  sums.assign(sum.begin(), sum.end());
+  sizes.assign(absolute.begin(), absolute.end());
+}
+
+// A head's partial sums, as shares of what was summed: they may cancel.
+void same_sums(const std::string& what, const std::vector<float>& partials, size_t at, const std::vector<float>& d,
+               double tolerance) {
+  std::vector<float> sums, sizes, got(kWidth), wanted(kWidth);
+  sums_of(d, sums, sizes);
+  size_t bad = 0, first = 0;
+  for (int i = 0; i < kWidth; ++i) {
+    if (std::fabs(partials[at + i] - sums[i]) <= tolerance * sizes[i]) continue;
+    if (bad++ == 0) first = i;
+  }
+  if (bad == 0) return;
+  ++failures;
+  std::printf("FAIL %s: %zu of %d off; column %zu is %.6g, not %.6g (of %.6g)\n", what.c_str(), bad, kWidth, first,
+              partials[at + first], sums[first], sizes[first]);
+}
+
+template <class T>
+void check_gradients(const std::string& name, const BackwardCase<T>& of, const std::vector<float>& dqkv,
+                     const std::vector<float>& partials, int most) {
+  const Size& size = of.size;
+  const int width = static_cast<int>(size.width());
+  const double tolerance = 2 * Kind<T>::kError;
+  for (const int head : sample_heads(size, most)) {
+    const int image = head / size.heads, column = head % size.heads * kWidth;
+    const auto part = [&](const std::vector<float>& all, int which) {
+      return head_of(all, size, image, which * width + column, 3 * width);
+    };
+    const Plain plain = plain_head(part(of.input, 0), part(of.input, 1), part(of.input, 2),
+                                   head_of(of.gradient, size, image, column, width), size.tokens);
+    const std::string end = " of head " + std::to_string(head);
+    same(name + " dV (reads P, dO)" + end, part(dqkv, 2), plain.dv, kWidth, tolerance);
+    same(name + " dK (reads dS, Q)" + end, part(dqkv, 1), plain.dk, kWidth, tolerance);
+    same(name + " dQ (reads dS across, K)" + end, part(dqkv, 0), plain.dq, kWidth, tolerance);
+    const size_t at = static_cast<size_t>(image) * 2 * width + column;
+    same_sums(name + " sums of dQ" + end, partials, at, plain.dq, tolerance);
+    same_sums(name + " sums of dV" + end, partials, at + width, plain.dv, tolerance);
+  }
+}
+
+// All variants on one input: sampled heads against the plain computation, all of them against mma.sync.
+template <class T>
+void check_backward(const Launch& launch, const std::vector<BackwardVariant>& variants, const Size& size,
+                    const std::vector<T>& qkv, const std::vector<T>& dout, const std::string& what) {
+  BackwardCase<T> of(size, qkv, dout);
+  forward_by_warps(launch, size.shape(), of.d_qkv.get(), of.out.get(), of.lse.get());
+  std::vector<float> first, first_partials;
+  std::string line;
+  const int width = static_cast<int>(size.width());
+  for (const BackwardVariant& variant : variants) {
+    if (!variant.takes(size)) continue;
+    const std::string name = label<T>(size, variant.name, what.c_str());
+    of.run(launch, variant);
+    const std::vector<float> got = of.dqkv.host(name), sums = of.partials.host(name);
+    check_gradients<T>(name, of, got, sums, 3);
+    if (first.empty()) {
+      first = got, first_partials = sums;
+      continue;
+    }
+    double error = 0, sums_error = 0;
+    same(name + " dQKV", got, first, 3 * width, Kind<T>::kError, &error);
+    same(name + " sums", sums, first_partials, 2 * width, Kind<T>::kError, &sums_error);
+    char text[80];
+    std::snprintf(text, sizeof text, "  %s %.1e/%.1e", variant.name.c_str(), error, sums_error);
+    line += text;
+    of.run(launch, variant);  // same inputs, same bits
+    same(name + " dQKV, again", of.dqkv.host(name), got, 3 * width, 0);
+    same(name + " sums, again", of.partials.host(name), sums, 2 * width, 0);
+  }
+  std::printf("%s %dx%dx%d %s: dQKV/sums%s\n", Kind<T>::kName, size.images, size.tokens, size.heads, what.c_str(),
+              line.c_str());
+}
+
+// Inputs whose gradients show one product's operand each.
+template <class T>
+void check_backward_structured(const Launch& launch, const std::vector<BackwardVariant>& variants, const Size& size) {
+  const auto varied = [](int row, int column, int by) {
+    return static_cast<float>((row * 7 + column * 5 + by * 3) % 11 - 5) * 0.3f;
+  };
+  const auto random = values<T>(size.rows() * size.width(), 23);
+  const auto gradient = [&](const std::function<float(int, int)>& value) {
+    std::vector<T> out;
+    for (size_t row = 0; row < size.rows(); ++row) {
+      for (size_t c = 0; c < size.width(); ++c) {
+        out.push_back(narrow<T>(value(static_cast<int>(row % size.tokens), static_cast<int>(c % kWidth))));
+      }
+    }
+    return out;
+  };
+  for (int begin = 0; begin < size.tokens; begin += kWidth) {
+    const std::string from = " from " + std::to_string(begin);
+    const auto shows = [begin](int row, int column) { return row - begin == column ? 1.0f : 0.0f; };
+    check_backward<T>(launch, variants, size,
+                      made_of<T>(size, [&](int which, int row, int column) { return varied(row, column, which); }),
+                      gradient(shows), "dV shows P of queries" + from);
+    check_backward<T>(launch, variants, size,
+                      made_of<T>(size,
+                                 [&](int which, int row, int column) {
+                                   return which == 0 ? shows(row, column) : which == 1 ? 0.0f : varied(row, column, 2);
+                                 }),
+                      random, "dK shows dS of queries" + from);
+    check_backward<T>(launch, variants, size,
+                      made_of<T>(size,
+                                 [&](int which, int row, int column) {
+                                   return which == 0 ? 0.0f : which == 1 ? shows(row, column) : varied(row, column, 2);
+                                 }),
+                      random, "dQ shows dS of keys" + from);
+  }
+}
+
+template <class T>
+void check_backward_random(const Launch& launch, const std::vector<BackwardVariant>& variants, const Size& size,
+                           float scale, const char* what) {
+  check_backward<T>(launch, variants, size, values<T>(size.rows() * size.width() * 3, 21, scale),
+                    values<T>(size.rows() * size.width(), 22), what);
+}
+
+template <class T>
+void check_backward_all(const Launch& launch, bool wgmma) {
+  const std::vector<BackwardVariant> variants = backward_variants(wgmma);
+  check_backward_structured<T>(launch, variants, {1, 197, 1});
+  check_backward_structured<T>(launch, variants, {1, 77, 1});
+  for (const Size& size : {Size{2, 65, 1}, Size{3, 128, 2}, Size{1, 193, 1}, Size{2, 197, 2}, Size{2, 200, 3},
+                           Size{3, 208, 3}, Size{12, 197, 12}, Size{170, 130, 3}, Size{43, 197, 12}}) {
+    check_backward_random<T>(launch, variants, size, 1, "random");
+  }
+  check_backward_random<T>(launch, variants, {2, 197, 3}, 4, "sharp");
+  Launch two = launch;  // two blocks walk over many heads
+  two.processors = 2;
+  check_backward_random<T>(two, variants, {3, 197, 3}, 1, "random, two blocks");
+  check_backward_random<T>(two, variants, {5, 208, 2}, 1, "random, two blocks");
+}
+
+template <class T>
+void check_small(Launch launch, bool wgmma) {
+  launch.processors = 2;
+  const Size size{2, 197, 2};
+  check_forward<T>(launch, forward_variants(wgmma), size, values<T>(size.rows() * size.width() * 3, 16), "small");
+  check_backward_random<T>(launch, backward_variants(wgmma), size, 1, "small");
+}
+
 // ---- time ----
 
 double median(std::vector<double> of) {
@@ -367,11 +567,40 @@ void time_forward(const Launch& launch, bool wgmma) {
 }
 
 template <class T>
+void time_backward(const Launch& launch, bool wgmma) {
+  for (const int images : {8, 32, 128, 256}) {
+    const Size size{images, 197, 12};
+    const size_t all = size.rows() * size.width();
+    DeviceArray<T> qkv(values<T>(all * 3, 18)), dout(values<T>(all, 19)), out(all), dqkv(all * 3);
+    DeviceArray<float> lse(size.lse()), partials(size.images * size.width() * 2);
+    forward_by_warps(launch, size.shape(), qkv.get(), out.get(), lse.get());
+    std::vector<std::function<void()>> jobs;
+    const std::vector<BackwardVariant> variants = backward_variants(wgmma);
+    for (const BackwardVariant& variant : variants) {
+      jobs.push_back([&, run = variant.run] {
+        run(launch, size.shape(), qkv.get(), out.get(), lse.get(), dout.get(), dqkv.get(), partials.get());
+      });
+    }
+    const std::vector<double> us = time_of(launch.stream, jobs, images <= 32 ? 40 : 15);
+    std::printf("backward %s b%-3d us a layer:", Kind<T>::kName, images);
+    for (size_t i = 0; i < variants.size(); ++i) std::printf("  %s %.1f", variants[i].name.c_str(), us[i]);
+    // Reads q, k, v, out, dout and writes dq, dk, dv.
+    std::printf("  (traffic alone %.1f)\n", static_cast<double>(all) * 8 * 2 / 3.0e6);
+  }
+}
+
+// Parts: forward, backward (each checked and timed), time (both), small (for compute-sanitizer); all: all but small.
+template <class T>
 void run_all(Launch launch, const std::string& part, bool wgmma) {
   launch.half = Kind<T>::kHalf;
   prepare_attention(launch.half);
-  if (part != "time") check_forward_all<T>(launch, wgmma);
-  if (part != "check" && std::is_same_v<T, __nv_bfloat16>) time_forward<T>(launch, wgmma);
+  if (part == "small") return check_small<T>(launch, wgmma);
+  const bool forward = part != "backward", backward = part != "forward";
+  if (part != "time" && forward) check_forward_all<T>(launch, wgmma);
+  if (part != "time" && backward) check_backward_all<T>(launch, wgmma);
+  if (!std::is_same_v<T, __nv_bfloat16>) return;
+  if (forward) time_forward<T>(launch, wgmma);
+  if (backward) time_backward<T>(launch, wgmma);
 }
 
 }  // namespace
