@@ -21,7 +21,7 @@ TRAINING = ["--model.size=small", f"--train.max_steps={STEPS}", "--train.global_
 FIRST_LOSS, FIRST_NORM = 1e-5, 1e-4  # relative: of one forward, and of one forward and backward
 TOLERANCE = 2e-3                     # relative: what rounding grows to in 50 steps of AdamW
 LIMIT_S = 240
-RANKS_AT_ONCE = 6
+RANKS_AT_ONCE = max(6, (os.cpu_count() or 1) - 4)
 
 DDP = ["--plugin=libddp.so"]
 FP16 = ["--plugin=libddp_fp16.so", "--strategy.initial_scale_power=10"]
@@ -89,6 +89,7 @@ class Case:
         if self.steps is not None and len(self.steps) != STEPS:
             self.failure = f"{len(self.steps)} steps instead of {STEPS}"
         self.seconds = time.monotonic() - begin
+        print(f"{self.name}: {self.failure or 'ran'}, {self.seconds:.0f} s", flush=True)
 
 
 def run_all(todo, host, out):
