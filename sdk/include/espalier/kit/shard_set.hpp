@@ -25,7 +25,8 @@ inline uint64_t smallest_element(esp_dtype compute_t, const esp_update_desc& des
   return smallest;
 }
 
-// Flat arrays of `size` elements as esp_update_desc asks for them. desc lives until destroy, so it is kept.
+// Flat arrays of `size` elements as esp_update_desc asks for them, in one block of memory. desc lives until destroy, so
+// it is kept.
 class ShardSet {
  public:
   // place: ESP_DEVICE or ESP_PINNED. masters: where the weights already are, in desc.master and owned by the caller;
@@ -34,16 +35,17 @@ class ShardSet {
   ShardSet(const Memory& memory, const esp_update_desc& desc, uint64_t size, uint32_t place, void* masters,
            uint32_t memory_flags)
       : desc_(&desc), size_(size), holds_masters_(masters == nullptr), masters_(masters) {
-    const auto array = [&](esp_dtype dtype) {
-      const uint64_t bytes = size * ESP_DTYPE_BYTES(dtype);
-      return place == ESP_PINNED ? memory.pinned(bytes, ESP_TAG_OPTIMIZER, memory_flags)
-                                 : memory.device(bytes, ESP_TAG_OPTIMIZER, memory_flags);
+    uint64_t end = 0;
+    const auto next = [&](esp_dtype dtype) {
+      const uint64_t begin = end;
+      end += (size * ESP_DTYPE_BYTES(dtype) + kAlignment - 1) / kAlignment * kAlignment;
+      return begin;
     };
-    if (holds_masters_) {
-      own_masters_ = array(desc.master);
-      masters_ = own_masters_.data();
-    }
-    for (uint32_t i = 0; i < desc.n_slots; ++i) slots_.push_back(array(desc.slots[i]->dtype));
+    if (holds_masters_) next(desc.master);
+    for (uint32_t i = 0; i < desc.n_slots; ++i) slots_.push_back(next(desc.slots[i]->dtype));
+    memory_ = place == ESP_PINNED ? memory.pinned(end, ESP_TAG_OPTIMIZER, memory_flags)
+                                  : memory.device(end, ESP_TAG_OPTIMIZER, memory_flags);
+    if (holds_masters_) masters_ = memory_.data();
   }
 
   uint64_t size() const { return size_; }
@@ -54,15 +56,19 @@ class ShardSet {
   bool holds_masters() const { return holds_masters_; }
 
   void* master(uint64_t at) const { return element(masters_, at, desc_->master); }
-  void* slot(uint32_t slot, uint64_t at) const { return element(slots_[slot].data(), at, slot_dtype(slot)); }
+  void* slot(uint32_t slot, uint64_t at) const {
+    return element(static_cast<char*>(memory_.data()) + slots_[slot], at, slot_dtype(slot));
+  }
 
  private:
+  static constexpr uint64_t kAlignment = 256;
+
   const esp_update_desc* desc_;
   uint64_t size_;
   bool holds_masters_;
   void* masters_;
-  Buffer own_masters_;
-  std::vector<Buffer> slots_;
+  Buffer memory_;
+  std::vector<uint64_t> slots_;  // where each begins, in bytes
 };
 
 }  // namespace kit
