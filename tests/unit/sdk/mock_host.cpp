@@ -52,6 +52,10 @@ MockHost::Segment MockHost::join() {
 
 void MockHost::sync() {
   run({segment_begin_, ops.size(), n_meetings_});
+  drop();
+}
+
+void MockHost::drop() {
   segment_begin_ = ops.size();
   n_meetings_ = 0;
 }

@@ -106,6 +106,7 @@ class MockHost {
   Segment join();
   void replay(const Segment& segment) { run(segment); }
   void sync();  // runs what was enqueued so far
+  void drop();  // it is never run
   size_t enqueue(const std::string& what, esp_stream stream, std::function<void()> run = {});
 
   // The operation reads or writes memory. A violation when it is not ordered behind what it conflicts with, when the
