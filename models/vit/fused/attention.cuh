@@ -41,9 +41,10 @@ int forward_groups(const Launch& launch, const AttentionShape& shape);
 void forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse, int groups);
 bool takes_backward(const AttentionShape& shape);
 void prepare_backward(Half half);
-// attention_backward; ahead: the next queries' scores are begun beside the sums of these.
+// kAhead: the next queries' scores are begun beside the sums of these; kWide: twice as many queries at a time.
+enum class Walk { kPlain, kAhead, kWide };
 void backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out, const float* lse,
-              const void* dout, void* dqkv, float* partials, bool ahead);
+              const void* dout, void* dqkv, float* partials, Walk walk);
 
 }  // namespace wgmma
 }  // namespace esp::vit::fused

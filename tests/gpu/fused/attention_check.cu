@@ -328,11 +328,12 @@ struct BackwardVariant {
 std::vector<BackwardVariant> backward_variants(bool wgmma) {
   std::vector<BackwardVariant> out{{"mma", [](const Size&) { return true; }, backward_by_warps}};
   if (!wgmma) return out;
-  for (const bool ahead : {false, true}) {
-    out.push_back({ahead ? "ahead" : "wgmma", [](const Size& size) { return wgmma::takes_backward(size.shape()); },
-                   [ahead](const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
-                           const float* lse, const void* dout, void* dqkv, float* partials) {
-                     wgmma::backward(launch, shape, qkv, out, lse, dout, dqkv, partials, ahead);
+  for (const auto& [name, walk] :
+       {std::pair("plain", wgmma::Walk::kPlain), {"ahead", wgmma::Walk::kAhead}, {"wide", wgmma::Walk::kWide}}) {
+    out.push_back({name, [](const Size& size) { return wgmma::takes_backward(size.shape()); },
+                   [walk = walk](const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
+                                 const float* lse, const void* dout, void* dqkv, float* partials) {
+                     wgmma::backward(launch, shape, qkv, out, lse, dout, dqkv, partials, walk);
                    }});
   }
   return out;
