@@ -392,26 +392,40 @@ void same_sums(const std::string& what, const std::vector<float>& partials, size
               partials[at + first], sums[first], sizes[first]);
 }
 
+struct PlainHead {
+  int image, column;
+  std::string name;
+  Plain gradients;
+};
+
 template <class T>
-void check_gradients(const std::string& name, const BackwardCase<T>& of, const std::vector<float>& dqkv,
-                     const std::vector<float>& partials, int most) {
+std::vector<PlainHead> plain_heads(const BackwardCase<T>& of, int most) {
   const Size& size = of.size;
   const int width = static_cast<int>(size.width());
-  const double tolerance = 2 * Kind<T>::kError;
+  std::vector<PlainHead> heads;
   for (const int head : sample_heads(size, most)) {
     const int image = head / size.heads, column = head % size.heads * kWidth;
-    const auto part = [&](const std::vector<float>& all, int which) {
-      return head_of(all, size, image, which * width + column, 3 * width);
+    const auto part = [&](int which) { return head_of(of.input, size, image, which * width + column, 3 * width); };
+    heads.push_back(
+        {image, column, " of head " + std::to_string(head),
+         plain_head(part(0), part(1), part(2), head_of(of.gradient, size, image, column, width), size.tokens)});
+  }
+  return heads;
+}
+
+void check_gradients(const std::string& name, const Size& size, const std::vector<PlainHead>& heads,
+                     const std::vector<float>& dqkv, const std::vector<float>& partials, double tolerance) {
+  const int width = static_cast<int>(size.width());
+  for (const PlainHead& head : heads) {
+    const auto part = [&](int which) {
+      return head_of(dqkv, size, head.image, which * width + head.column, 3 * width);
     };
-    const Plain plain = plain_head(part(of.input, 0), part(of.input, 1), part(of.input, 2),
-                                   head_of(of.gradient, size, image, column, width), size.tokens);
-    const std::string end = " of head " + std::to_string(head);
-    same(name + " dV (reads P, dO)" + end, part(dqkv, 2), plain.dv, kWidth, tolerance);
-    same(name + " dK (reads dS, Q)" + end, part(dqkv, 1), plain.dk, kWidth, tolerance);
-    same(name + " dQ (reads dS across, K)" + end, part(dqkv, 0), plain.dq, kWidth, tolerance);
-    const size_t at = static_cast<size_t>(image) * 2 * width + column;
-    same_sums(name + " sums of dQ" + end, partials, at, plain.dq, tolerance);
-    same_sums(name + " sums of dV" + end, partials, at + width, plain.dv, tolerance);
+    same(name + " dV (reads P, dO)" + head.name, part(2), head.gradients.dv, kWidth, tolerance);
+    same(name + " dK (reads dS, Q)" + head.name, part(1), head.gradients.dk, kWidth, tolerance);
+    same(name + " dQ (reads dS across, K)" + head.name, part(0), head.gradients.dq, kWidth, tolerance);
+    const size_t at = static_cast<size_t>(head.image) * 2 * width + head.column;
+    same_sums(name + " sums of dQ" + head.name, partials, at, head.gradients.dq, tolerance);
+    same_sums(name + " sums of dV" + head.name, partials, at + width, head.gradients.dv, tolerance);
   }
 }
 
@@ -421,6 +435,7 @@ void check_backward(const Launch& launch, const std::vector<BackwardVariant>& va
                     const std::vector<T>& qkv, const std::vector<T>& dout, const std::string& what) {
   BackwardCase<T> of(size, qkv, dout);
   forward_by_warps(launch, size.shape(), of.d_qkv.get(), of.out.get(), of.lse.get());
+  const std::vector<PlainHead> heads = plain_heads(of, 3);
   std::vector<float> first, first_partials;
   std::string line;
   const int width = static_cast<int>(size.width());
@@ -429,7 +444,7 @@ void check_backward(const Launch& launch, const std::vector<BackwardVariant>& va
     const std::string name = label<T>(size, variant.name, what.c_str());
     of.run(launch, variant);
     const std::vector<float> got = of.dqkv.host(name), sums = of.partials.host(name);
-    check_gradients<T>(name, of, got, sums, 3);
+    check_gradients(name, size, heads, got, sums, 2 * Kind<T>::kError);
     if (first.empty()) {
       first = got, first_partials = sums;
       continue;
