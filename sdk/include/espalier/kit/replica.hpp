@@ -88,6 +88,10 @@ class Replica {
   // verbs, on which they are final once `finished` has named the block.
   void* gradients(const Block& block) const { return gradient(block.begin); }
   esp_dtype compute_t() const { return compute_t_; }
+  // A block's weights as the optimizer keeps them, size() elements in master_t(); to be read behind update. In half
+  // precision the model computes with a copy.
+  const void* masters(const Block& block) const { return set_->master(block.begin); }
+  esp_dtype master_t() const { return set_->master_dtype(); }
   esp_stream stream() const { return side_; }
 
   // The block that became final with the item whose backward has just been enqueued, or NULL. Later verbs see its
