@@ -90,7 +90,7 @@ class Session {
   esp_run run_{};
   esp_config dataset_config_{}, model_config_{}, strategy_config_{};
   esp_model_run model_run_{};
-  esp_model_need need_{};  // of a run that adapts
+  esp_model_need need_{};                       // of a run that adapts
   uint32_t precision_ = ESP_PRECISION_DEFAULT;  // resolved by create_strategy
 };
 
