@@ -58,17 +58,21 @@ struct Result {
   bool operator==(const Result&) const = default;
 };
 
-// One micro-batch, alone in a step, into poisoned gradients.
-Result train_once(ModelWorld& model, uint64_t index = 0) {
+// One micro-batch, alone in a step, into poisoned gradients, all of which must be there then.
+Result train_once(const Subject& subject, ModelWorld& model, uint64_t index = 0) {
   model.begin_step(index);
   model.poison_gradients();
   if (!model.train(0)) throw Skip{"a step failed"};
+  if (const std::string missing = model.unwritten(); !missing.empty()) {
+    subject.findings.add("MODEL-04", missing, {"backward_unit"});
+    throw Skip{"gradients are missing"};
+  }
   return {model.gradients(), model.take_metrics()};
 }
 
 Result baseline(const Subject& subject, const ModelScenario& scenario) {
   const auto model = subject.started(scenario);
-  return train_once(*model);
+  return train_once(subject, *model);
 }
 
 std::string text_of(double number) {
@@ -127,9 +131,7 @@ void trains(const ModelSubject& what, uint32_t precision, Findings& findings) {
   scenario.precision = precision;
   const auto model = subject.started(scenario);
   for (uint64_t index = 0; index < 2; ++index) {
-    const Result result = train_once(*model, index);
-    const std::string missing = model->unwritten();
-    if (!missing.empty()) findings.add("MODEL-04", missing, {"backward_unit"});
+    const Result result = train_once(subject, *model, index);
     if (!std::isfinite(result.metrics.loss_sum) || result.metrics.correct > scenario.rows) {
       findings.add("MODEL-07",
                    "the loss of three samples is " + text_of(result.metrics.loss_sum) + ", " +
@@ -147,7 +149,7 @@ void computes_alike(const ModelSubject& what, uint32_t precision, Findings& find
   scenario.precision = precision;
   const auto model = subject.started(scenario);
   model->set_loss_seed(256);  // small gradients stay above the least half
-  const Result half = train_once(*model);
+  const Result half = train_once(subject, *model);
   const double alike = cosine(full.gradients, half.gradients);
   if (!(alike >= kLeastCosine)) {
     findings.add("MODEL-12", "its gradients point elsewhere than those of fp32: the cosine is " + text_of(alike),
@@ -217,7 +219,7 @@ void evaluates(const ModelSubject& what, Findings& findings) {
   ModelScenario scenario = subject.scenario();
   scenario.eval_rows = 5;
   const auto model = subject.started(scenario);
-  const ModelMetrics trained = train_once(*model).metrics;
+  const ModelMetrics trained = train_once(subject, *model).metrics;
   const auto evaluate = [&](uint32_t valid) {
     model->set_valid(0, valid);
     if (!model->evaluate()) throw Skip{"an evaluation failed"};
@@ -240,7 +242,7 @@ void evaluates(const ModelSubject& what, Findings& findings) {
                      std::to_string(right),
                  {"loss"});
   }
-  const Result again = train_once(*model, 1);
+  const Result again = train_once(subject, *model, 1);
   if (again.metrics.loss_sum == 0) findings.add("MODEL-09", "no training step works behind an evaluation", {"loss"});
 }
 
@@ -266,9 +268,9 @@ void ignores_padding(const ModelSubject& what, Findings& findings) {
   const Subject subject(what, findings);
   const auto model = subject.started();
   model->set_valid(0, 2);
-  const Result first = train_once(*model, 0);
+  const Result first = train_once(subject, *model, 0);
   model->draw_row(0, 2);
-  const Result other = train_once(*model, 1);
+  const Result other = train_once(subject, *model, 1);
   subject.compare(*model, "MODEL-10", "with another padding row", other.gradients, first.gradients, 0);
   if (other.metrics != first.metrics) {
     findings.add("MODEL-10",
@@ -277,7 +279,7 @@ void ignores_padding(const ModelSubject& what, Findings& findings) {
                  {"loss"});
   }
   model->set_valid(0, 0);
-  const Result none = train_once(*model, 2);
+  const Result none = train_once(subject, *model, 2);
   Gradients zeros = none.gradients;
   for (auto& values : zeros) std::fill(values.begin(), values.end(), 0.0);
   subject.compare(*model, "MODEL-10", "without a valid row", none.gradients, zeros, 0);
@@ -287,9 +289,9 @@ void ignores_padding(const ModelSubject& what, Findings& findings) {
 void scales_by_the_seed(const ModelSubject& what, Findings& findings) {
   const Subject subject(what, findings);
   const auto model = subject.started();
-  const Result one = train_once(*model, 0);
+  const Result one = train_once(subject, *model, 0);
   model->set_loss_seed(2);
-  const Result two = train_once(*model, 1);
+  const Result two = train_once(subject, *model, 1);
   subject.compare(*model, "MODEL-11", "with twice the *loss_seed", two.gradients, one.gradients, subject.room(), 2);
   if (!near(two.metrics.loss_sum, one.metrics.loss_sum, subject.room())) {
     findings.add("MODEL-11", "*loss_sum is scaled, too", {"loss"});
@@ -299,7 +301,7 @@ void scales_by_the_seed(const ModelSubject& what, Findings& findings) {
 void heeds_passes(const ModelSubject& what, Findings& findings) {
   const Subject subject(what, findings);
   const auto model = subject.started();
-  const Result first = train_once(*model);
+  const Result first = train_once(subject, *model);
   model->begin_step(0, 1);
   if (!model->train(0)) throw Skip{"a step failed"};
   subject.compare(*model, "MODEL-05", "EACH_PASS: the second pass of a step", model->gradients(), first.gradients,
@@ -313,7 +315,7 @@ void recomputes(const ModelSubject& what, uint32_t level, Findings& findings) {
   scenario.recompute = level;
   const auto model = subject.started(scenario);
   const std::string when = std::string("at recompute level ") + model->desc().recompute[level];
-  subject.compare(*model, "MODEL-13", when, train_once(*model).gradients, expected.gradients, subject.room());
+  subject.compare(*model, "MODEL-13", when, train_once(subject, *model).gradients, expected.gradients, subject.room());
 }
 
 void freezes(const ModelSubject& what, Findings& findings) {
@@ -332,7 +334,7 @@ void freezes(const ModelSubject& what, Findings& findings) {
       frozen.trainable[i] = trained && (desc.params[i]->flags & ESP_PARAM_TRAINABLE) != 0 ? 1 : 0;
     }
     const auto model = subject.started(frozen);
-    const Result some = train_once(*model);
+    const Result some = train_once(subject, *model);
     subject.compare(*model, "MODEL-14",
                     only_the_last ? "with all but the last unit frozen" : "with every second parameter frozen",
                     some.gradients, all.gradients, subject.room());
@@ -343,7 +345,7 @@ void repeats_itself(const ModelSubject& what, Findings& findings) {
   const Subject subject(what, findings);
   const Result one = baseline(subject, subject.scenario());
   const auto model = subject.started();
-  const Result two = train_once(*model);
+  const Result two = train_once(subject, *model);
   subject.compare(*model, "NUM-04", "in a second instance", two.gradients, one.gradients, 0);
   if (one.metrics != two.metrics) findings.add("NUM-04", "a second instance has another loss", {"loss"});
 }
@@ -359,7 +361,7 @@ void differentiates(const ModelSubject& what, uint32_t unit, Findings& findings)
   ModelScenario scenario = subject.scenario();
   scenario.rows = scenario.eval_rows = 1;
   const auto model = subject.started(scenario);
-  const Result at = train_once(*model);
+  const Result at = train_once(subject, *model);
   std::mt19937_64 random(subject.options.seed + unit);
   const esp_unit& part = *model->desc().units[unit];
   for (uint32_t u = 0; u < part.n_uses; ++u) {

@@ -2,7 +2,9 @@
 #include <espalier/dataset.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
+#include <latch>
 #include <numeric>
 #include <thread>
 
@@ -137,20 +139,41 @@ void is_a_function(const ModuleComponent& component, const VerifyOptions& option
   }
 }
 
+// The same fetch twice, on one thread: where that differs, nothing else tells anything.
+bool repeats(const Data& data, uint64_t epoch, uint32_t flags, Findings& findings) {
+  if (data.fetch(all_of(data), epoch, flags) == data.fetch(all_of(data), epoch, flags)) return true;
+  findings.add("DATA-02", "a second fetch gives another batch", Where{"fetch"});
+  return false;
+}
+
 void runs_on_threads(const ModuleComponent& component, const VerifyOptions& options, Findings& findings) {
+  constexpr size_t kThreads = 4;
+  constexpr int kRounds = 4;
   const Data data(component, options, findings);
-  const Batch expected = data.fetch(all_of(data), 1, 0);
-  std::vector<Batch> got(4);
-  std::vector<std::thread> threads;
-  for (Batch& batch : got) threads.emplace_back([&] { batch = data.fetch(all_of(data), 1, 0); });
-  for (std::thread& thread : threads) thread.join();
-  for (const Batch& batch : got) {
-    if (batch != expected) findings.add("DATA-03", "a thread got another batch", Where{"fetch"});
+  if (!repeats(data, 1, 0, findings)) return;
+  std::vector<std::vector<uint64_t>> orders;
+  std::vector<Batch> expected;
+  for (size_t t = 0; t < kThreads; ++t) {
+    orders.push_back(all_of(data));
+    std::rotate(orders[t].begin(), orders[t].begin() + static_cast<std::ptrdiff_t>(t * data.size() / kThreads),
+                orders[t].end());
+    expected.push_back(data.fetch(orders[t], 1, 0));
   }
+  std::atomic<int> wrong = 0;
+  std::latch begin(kThreads);
+  const auto fetch_again = [&](size_t t) {
+    begin.arrive_and_wait();
+    for (int round = 0; round < kRounds; ++round) wrong += data.fetch(orders[t], 1, 0) == expected[t] ? 0 : 1;
+  };
+  std::vector<std::thread> threads;
+  for (size_t t = 0; t < kThreads; ++t) threads.emplace_back(fetch_again, t);
+  for (std::thread& thread : threads) thread.join();
+  if (wrong > 0) findings.add("DATA-03", std::to_string(wrong) + " fetches gave another batch", Where{"fetch"});
 }
 
 void evaluates_plainly(const ModuleComponent& component, const VerifyOptions& options, Findings& findings) {
   const Data data(component, options, findings);
+  if (!repeats(data, 0, ESP_FETCH_EVAL, findings)) return;
   const Batch first = data.fetch(all_of(data), 0, ESP_FETCH_EVAL);
   if (first != data.fetch(all_of(data), 5, ESP_FETCH_EVAL)) {
     findings.add("DATA-06", "another epoch gives another batch", Where{"fetch"});

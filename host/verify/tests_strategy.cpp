@@ -122,10 +122,10 @@ bool updates_locally(const Subject& subject) {
                             const OptionSet options = subject.defaults();
                             World world(*subject.component, options, scenario, findings);
                             world.train();
-                            if (world.updates_locally()) throw Skip{"yes"};
+                            if (world.updates_locally()) findings.note("yes");
                           },
                           ""};
-  return run_test(question, subject.options.limit_s).verdict == Verdict::kSkipped;
+  return !run_test(question, subject.options.limit_s).notes.empty();
 }
 
 void add_numerics(const Subject& subject, Tests& tests) {
