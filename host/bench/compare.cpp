@@ -60,44 +60,6 @@ const char* verdict_text(Verdict verdict) {
   return "";
 }
 
-}  // namespace
-
-std::vector<Comparison> compare(const SweepResult& first, const SweepResult& second) {
-  if (first.protocol != second.protocol) {
-    throw Error(ExitCode::kUsage,
-                "the two were measured by different protocols: " + first.protocol + " and " + second.protocol);
-  }
-  std::vector<Comparison> rows;
-  for (const Row& a : first.rows) {
-    if (!a.done() || a.step_times().empty()) continue;
-    for (const Row& b : second.rows) {
-      if (a.label != b.label) continue;
-      Comparison compared{.label = a.label};
-      compared.exposed_ms = {a.exposed_ms(), b.exposed_ms()};
-      compared.joules_per_sample = {a.joules_per_sample(), b.joules_per_sample()};
-      if (!b.done() || b.step_times().empty()) {
-        compared.verdict = Verdict::kLost;
-      } else {
-        const Runs times_a = a.step_times(), times_b = b.step_times();
-        compared.ratio = ratio_of_medians(times_a, times_b);
-        compared.test = mann_whitney(flat(times_a), flat(times_b));
-        compared.one_run = times_a.size() < 2 || times_b.size() < 2;
-        compared.verdict = judge(compared, a, b);
-      }
-      rows.push_back(std::move(compared));
-      break;
-    }
-  }
-  if (rows.empty()) throw Error(ExitCode::kUsage, "the two have no case in common that has step times");
-  return rows;
-}
-
-int exit_code_of(const std::vector<Comparison>& rows) {
-  return std::all_of(rows.begin(), rows.end(), [](const Comparison& row) { return row.passes(); }) ? 0 : 1;
-}
-
-namespace {
-
 // "first -> second"; only when a row has both is there a column of them.
 using Pair = std::array<double, 2>;
 bool both_known(const Pair& pair) { return std::isfinite(pair[0]) && std::isfinite(pair[1]); }
@@ -138,6 +100,40 @@ std::vector<CompareColumn> columns_for(const std::vector<Comparison>& rows) {
 }
 
 }  // namespace
+
+std::vector<Comparison> compare(const SweepResult& first, const SweepResult& second) {
+  if (first.protocol != second.protocol) {
+    throw Error(ExitCode::kUsage,
+                "the two were measured by different protocols: " + first.protocol + " and " + second.protocol);
+  }
+  std::vector<Comparison> rows;
+  for (const Row& a : first.rows) {
+    if (!a.done() || a.step_times().empty()) continue;
+    for (const Row& b : second.rows) {
+      if (a.label != b.label) continue;
+      Comparison compared{.label = a.label};
+      compared.exposed_ms = {a.exposed_ms(), b.exposed_ms()};
+      compared.joules_per_sample = {a.joules_per_sample(), b.joules_per_sample()};
+      if (!b.done() || b.step_times().empty()) {
+        compared.verdict = Verdict::kLost;
+      } else {
+        const Runs times_a = a.step_times(), times_b = b.step_times();
+        compared.ratio = ratio_of_medians(times_a, times_b);
+        compared.test = mann_whitney(flat(times_a), flat(times_b));
+        compared.one_run = times_a.size() < 2 || times_b.size() < 2;
+        compared.verdict = judge(compared, a, b);
+      }
+      rows.push_back(std::move(compared));
+      break;
+    }
+  }
+  if (rows.empty()) throw Error(ExitCode::kUsage, "the two have no case in common that has step times");
+  return rows;
+}
+
+int exit_code_of(const std::vector<Comparison>& rows) {
+  return std::all_of(rows.begin(), rows.end(), [](const Comparison& row) { return row.passes(); }) ? 0 : 1;
+}
 
 void print_comparison(std::ostream& out, const std::vector<Comparison>& rows) {
   std::vector<ColumnTable::Column> columns;

@@ -5,9 +5,9 @@
 #include <thread>
 
 #include "rig.hpp"
-#include "runtime/comm/counted_communicator.hpp"
 #include "runtime/comm/metered_communicator.hpp"
 #include "runtime/services/host_services.hpp"
+#include "slow_communicator.hpp"
 
 namespace esp::runtime::test {
 namespace {
@@ -19,25 +19,6 @@ constexpr std::chrono::milliseconds kDelay{30};
 constexpr double kDelaySeconds = 0.03;
 constexpr std::chrono::milliseconds kLongDelay{200};
 constexpr double kLongDelaySeconds = 0.2;
-
-// Two ranks of which only this one is there: a collective moves nothing and takes its time.
-class SlowCommunicator final : public CountedCommunicator {
- public:
-  SlowCommunicator(Device& device, std::chrono::milliseconds delay) : device_(device), delay_(delay) {}
-  std::unique_ptr<Communicator> subset(std::span<const int32_t>) override {
-    return std::make_unique<SlowCommunicator>(device_, delay_);
-  }
-
- private:
-  const GroupFacts& group() const override { return facts_; }
-  void issue(const CollectiveCall&, const void*, void*, Stream& stream) override {
-    device_.enqueue(stream, [delay = delay_] { std::this_thread::sleep_for(delay); });
-  }
-
-  Device& device_;
-  std::chrono::milliseconds delay_;
-  GroupFacts facts_{"slow", 0, {0, 1}};
-};
 
 class Exposed : public Rig {
  protected:
