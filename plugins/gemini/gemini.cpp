@@ -48,7 +48,8 @@ class Gemini {
     static auto gathering_options() {
       return esp::options(esp::option("prefetch", &Options::prefetch)
                               .sweepable()
-                              .doc("fetch chunks before the unit that needs them begins"),
+                              .doc("fetch chunks before the unit that needs them begins, and let it write gradients "
+                                   "while others are reduced; false: a chunk less of both"),
                           esp::option<Options, uint32_t>("gathered_chunks", &Options::gathered_chunks)
                               .range(0, 100000)
                               .sweepable()
@@ -84,7 +85,7 @@ class Gemini {
     weights_.emplace(chunks_, binder, options_.prefetch, slots);
     if (chunks_.n_trained == 0) return;
     reduction_ = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
-    gradients_.emplace(chunks_, binder, reduction_, host_.device.new_stream(ESP_STREAM_CPU));
+    gradients_.emplace(chunks_, binder, options_.prefetch, reduction_, host_.device.new_stream(ESP_STREAM_CPU));
     update_.emplace(chunks_, *weights_, *gradients_);
   }
 

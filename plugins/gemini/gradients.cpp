@@ -9,9 +9,10 @@ namespace gemini {
 using esp::kit::element;
 using esp::kit::Window;
 
-Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, esp_stream reduction, esp_stream cpu)
+Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction, esp_stream cpu)
     : chunks_(chunks),
       binder_(binder),
+      ahead_(ahead),
       reduction_(reduction),
       cpu_(cpu),
       grad_t_(chunks.compute_t),
@@ -50,7 +51,7 @@ void Gradients::take() {
       bind(chunk, sum(chunk), ESP_WRITE_EACH_PASS);
     }
   });
-  const GradientSlots slots = gradient_slots(chunks_);
+  const GradientSlots slots = gradient_slots(chunks_, ahead_);
   slots_.emplace(chunks_.host, slots.count, slots.elements * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET);
 }
 

@@ -29,7 +29,7 @@ uint64_t optimizer_bytes(const Chunks& chunks, uint64_t elements) {
 }
 
 // What the strategy takes of the device with chunks.tiers as they are.
-uint64_t device_bytes(const Chunks& chunks, uint32_t weight_slots) {
+uint64_t device_bytes(const Chunks& chunks, uint32_t weight_slots, bool prefetch) {
   uint64_t bytes = 0, largest = 0;
   for (const Block& chunk : chunks.layout.blocks()) {
     const uint64_t part = chunks.part(chunk);
@@ -40,7 +40,7 @@ uint64_t device_bytes(const Chunks& chunks, uint32_t weight_slots) {
   for (uint32_t chunk : fetched_chunks(chunks)) largest = std::max(largest, chunks.layout.blocks()[chunk].size());
   bytes += weight_slots * allocated(largest, chunks.compute_t);
   if (chunks.n_trained == 0) return bytes;
-  const GradientSlots slots = gradient_slots(chunks);
+  const GradientSlots slots = gradient_slots(chunks, prefetch);
   return bytes + slots.count * allocated(slots.elements, chunks.compute_t);
 }
 
@@ -89,7 +89,7 @@ Smallest smallest(Chunks chunks, bool prefetch) {
   const std::vector<Candidate> all = candidates(chunks);
   for (size_t i = 0; i < all.size(); ++i) {
     assign(chunks, all[i]);
-    const uint64_t bytes = device_bytes(chunks, weight_slots_needed(chunks, prefetch));
+    const uint64_t bytes = device_bytes(chunks, weight_slots_needed(chunks, prefetch), prefetch);
     if (bytes < least.bytes) least = {bytes, i};
   }
   return least;
@@ -120,7 +120,7 @@ uint32_t place_static(Chunks& chunks, const PlacementOptions& options) {
                   first_chunks(chunks, chunks.n_trained, options.optimizer_offload)});
   const uint32_t wanted = std::min(options.weight_slots, static_cast<uint32_t>(fetched_chunks(chunks).size()));
   const uint32_t slots = std::max(wanted, weight_slots_needed(chunks, options.prefetch));
-  const uint64_t budget = chunks.host.run().budget_device, bytes = device_bytes(chunks, slots);
+  const uint64_t budget = chunks.host.run().budget_device, bytes = device_bytes(chunks, slots, options.prefetch);
   if (budget != 0 && bytes > budget) refuse(chunks, options, bytes, budget_text(budget));
   return slots;
 }
@@ -131,8 +131,9 @@ std::optional<uint32_t> place_within(Chunks& chunks, const PlacementOptions& opt
   for (size_t i = 0; i < end; ++i) {
     assign(chunks, all[i]);
     uint32_t slots = weight_slots_needed(chunks, options.prefetch);
-    if (device_bytes(chunks, slots) > budget) continue;
-    while (slots < fetched_chunks(chunks).size() && device_bytes(chunks, slots + 1) <= budget) ++slots;
+    if (device_bytes(chunks, slots, options.prefetch) > budget) continue;
+    while (slots < fetched_chunks(chunks).size() && device_bytes(chunks, slots + 1, options.prefetch) <= budget)
+      ++slots;
     return slots;
   }
   return std::nullopt;
@@ -143,7 +144,7 @@ uint32_t place_automatically(Chunks& chunks, const PlacementOptions& options) {
   uint64_t whole = chunks.host.run().budget_device;
   if (whole == 0) {
     assign(chunks, {0, 0});
-    whole = device_bytes(chunks, weight_slots_needed(chunks, options.prefetch));
+    whole = device_bytes(chunks, weight_slots_needed(chunks, options.prefetch), options.prefetch);
   }
   const uint64_t budget = part_of(whole, options.budget_fraction);
   const auto slots = place_within(chunks, options, candidates(chunks).size(), budget);
@@ -170,8 +171,7 @@ esp::kit::BlockUses fetched(const Chunks& chunks, esp::kit::BlockUses uses) {
   return uses;
 }
 
-// One more than are open at once: it is written while the one before is reduced.
-GradientSlots gradient_slots(const Chunks& chunks) {
+GradientSlots gradient_slots(const Chunks& chunks, bool ahead) {
   const auto needs = [&](uint32_t chunk) { return chunks.needs_gradient_slot(chunk); };
   GradientSlots slots;
   for (uint32_t chunk = 0; chunk < chunks.n_trained; ++chunk) {
@@ -179,7 +179,7 @@ GradientSlots gradient_slots(const Chunks& chunks) {
     ++slots.count;
     slots.elements = std::max(slots.elements, chunks.layout.blocks()[chunk].size());
   }
-  slots.count = std::min(slots.count, chunks.windows.most_open(needs) + 1);
+  slots.count = std::min(slots.count, chunks.windows.most_open(needs) + (ahead ? 1 : 0));
   return slots;
 }
 

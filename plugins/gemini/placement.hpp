@@ -18,12 +18,13 @@ struct PlacementOptions {
 // Uses of the chunks that have to be fetched.
 esp::kit::BlockUses fetched(const Chunks& chunks, esp::kit::BlockUses uses);
 
-// Slots for gradients, and the elements that the largest of their chunks has.
+// Slots for gradients, and the elements that the largest of their chunks has. ahead: a unit writes its gradients while
+// those of the one before are reduced.
 struct GradientSlots {
   uint32_t count = 0;
   uint64_t elements = 0;
 };
-GradientSlots gradient_slots(const Chunks& chunks);
+GradientSlots gradient_slots(const Chunks& chunks, bool ahead);
 
 // Whether a profile decides: automatic training within a budget.
 bool adapts(const Chunks& chunks, const PlacementOptions& options);

@@ -397,6 +397,19 @@ TEST(GeminiOverlap, ReducesWhileTheNextUnitWritesItsGradients) {
   EXPECT_EQ(0u, rank.host->ops[next].after.count(reduction));
 }
 
+TEST(GeminiOverlap, WithoutPrefetchHoldsOneGradientAtATime) {
+  ToySettings run = gemini(2, 1, 1);
+  run.tied = false;
+  const uint64_t ahead = train(run)[0].host->allocated[ESP_DEVICE].at(ESP_TAG_BUCKET);
+  run.options["prefetch"] = 0;
+  const auto rank = std::move(train(run)[0]);
+  const size_t reduction = index_of(rank, "reduce_scatter", rank.step_ops[1]);
+  const size_t next = index_of(rank, "gradients 2 0", rank.step_ops[1]);
+  ASSERT_LT(reduction, next);
+  EXPECT_EQ(1u, rank.host->ops[next].after.count(reduction)) << "its room is not free before";
+  EXPECT_LT(rank.host->allocated[ESP_DEVICE].at(ESP_TAG_BUCKET), ahead * 3 / 4);
+}
+
 TEST(GeminiOverlap, WaitsForTheNormWhereTheUpdateMust) {
   ToySettings run = gemini(2, 0.5, 0.5);
   run.update.flags = ESP_UPDATE_NORM | ESP_UPDATE_BARRIER;
