@@ -13,9 +13,10 @@ enum class Mistake {
   kWaitsAcrossSteps,        // events are recorded in the first step only: later waits refer to it
   kNotedInHook,             // what differs between steps is noted in a hook, which no replay runs, not in variant
   kSumForMean,              // ESP_SUM where ESP_AVG is meant
-  kRankDropped,             // rank 1 gives nothing to the first reduction of a step
+  kRankDropped,             // rank 1 gives nothing to the first reduction of the second step
   kBarrierIgnored,          // the update does not wait for the norm
   kLocalNorm,               // the norm of this rank's part passes as that of all
+  kNormFinishedEarly,       // the norm is finished when half of the gradients have entered it
   kAccumulationOverwrites,  // a later micro-batch replaces what the earlier ones added up
   kArmedOnce,               // gradient slots are told to overwrite in the first micro-batch only
   kUnusedNotWritten,        // the model leaves the gradient of an unused parameter as it finds it

@@ -172,7 +172,7 @@ class MockHost {
   size_t norm_finish_op_ = 0;
   esp::runtime::UpdateBlock block_{};
   esp::runtime::UpdateRules rules_;
-  uint64_t index_ = 0;  // of the training step
+  uint64_t index_ = 0;  // training steps begun
   MockWorld& world_;
   const int rank_;
   esp_slot slot_{};

@@ -148,7 +148,7 @@ struct MockTables {
     }
   };
   static Reduction reduction(MockHost& host, uint32_t op) {
-    const bool drops = host.mistake == Mistake::kRankDropped && host.rank_ == 1 && !host.reduced_;
+    const bool drops = host.mistake == Mistake::kRankDropped && host.rank_ == 1 && host.index_ == 2 && !host.reduced_;
     host.reduced_ = true;
     return {host.mistake == Mistake::kSumForMean ? ESP_SUM : op, drops};
   }
@@ -230,6 +230,7 @@ struct MockTables {
     ++host.norms_finished;
     const uint64_t number = host.norm_is_sharded ? host.n_meetings_++ : 0;
     const bool sharded = host.norm_is_sharded;
+    if (host.mistake == Mistake::kNormFinishedEarly) host.norm_parts_.resize(host.norm_parts_.size() / 2);
     stream->before.insert(stream->before.end(), host.norm_ops_.begin(), host.norm_ops_.end());
     host.norm_finish_op_ = host.enqueue("norm_finish", stream, [&host, sharded, number, parts = host.norm_parts_] {
       double sum = 0;

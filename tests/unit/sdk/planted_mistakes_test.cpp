@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <ostream>
 
@@ -15,15 +16,26 @@ uint64_t real(double value) {
   return bits;
 }
 
+// What mistakes need in order to show: bf16 with a norm to wait for; the same in fp16 where one rank overflows; or with
+// gradients that are clipped.
+enum class Setting { kUsual, kOverflow, kClipped };
+
 enum class Kind { kDdp, kZero1, kZero2, kZero3, kOffload, kGemini };
 
-ToySettings sound(Kind kind) {
+ToySettings sound(Kind kind, Setting setting) {
   ToySettings settings;
   settings.library = kind == Kind::kDdp ? ESPALIER_DDP : kind == Kind::kGemini ? ESPALIER_GEMINI : ESPALIER_ZERO;
   settings.world = 2;
   settings.n_micro = 2;
   settings.precision = ESP_PRECISION_BF16;
   settings.update.flags = ESP_UPDATE_NORM | ESP_UPDATE_BARRIER;
+  if (setting == Setting::kClipped) settings.update.clip_norm = 0.5;
+  if (setting == Setting::kOverflow) {
+    settings.precision = ESP_PRECISION_FP16;
+    settings.overflows = {{1, 1}};
+    settings.options["initial_scale_power"] = 8;
+    if (kind == Kind::kDdp) settings.library = ESPALIER_DDP_FP16;
+  }
   if (kind == Kind::kZero1) settings.options["stage"] = 1;
   if (kind == Kind::kZero2) settings.options["stage"] = 2;
   if (kind == Kind::kZero3 || kind == Kind::kOffload) settings.options["stage"] = 3;
@@ -32,22 +44,22 @@ ToySettings sound(Kind kind) {
   return settings;
 }
 
-Values expected(Kind kind, const ToySettings& settings) {
+Values expected(Kind kind, const ToySettings& settings, const esp_plan& plan, std::vector<OracleStep>* steps) {
   const bool whole = kind == Kind::kDdp || kind == Kind::kZero1;
-  return oracle(settings, 0, whole ? Addition::kMicrosThenRanks : Addition::kRanksThenMicros);
+  return oracle(settings, 0, whole ? Addition::kMicrosThenRanks : Addition::kRanksThenMicros, plan, steps);
 }
 
 // What there is to see of a run: the host's complaints; "values" when what a rank computes with is not the oracle's;
-// "coverage" when the ranks' shards are not each element once.
+// "coverage" when the ranks' shards are not each element once; "norm" and "skips" when a step had others than the
+// oracle's.
 std::vector<std::string> complaints(Kind kind, ToySettings settings) {
   std::vector<std::string> out;
   const auto ranks = train(settings);
-  const Values before = expected(kind, [&] {
-    ToySettings none = settings;
-    none.steps = 0;
-    return none;
-  }());
-  const Values behind = expected(kind, settings);
+  ToySettings none = settings;
+  none.steps = 0;
+  std::vector<OracleStep> steps;
+  const Values before = expected(kind, none, ranks[0].plan, nullptr);
+  const Values behind = expected(kind, settings, ranks[0].plan, &steps);
   std::map<std::pair<uint32_t, uint64_t>, int> listed;
   uint64_t elements = 0;
   for (const ToyRank& rank : ranks) {
@@ -58,6 +70,12 @@ std::vector<std::string> complaints(Kind kind, ToySettings settings) {
         return !seen[param].empty() && seen[param] != wanted[param];
       };
       if (differs(rank.evaluated.front(), before) || differs(rank.evaluated.back(), behind)) out.push_back("values");
+    }
+    for (size_t step = 0; rank.error.empty() && step < steps.size(); ++step) {
+      const esp::runtime::UpdateResult& seen = rank.host->updates[step];
+      if (seen.skipped != steps[step].skipped) out.push_back("skips");
+      const double gap = std::fabs(seen.grad_norm - steps[step].grad_norm);
+      if (!steps[step].skipped && !(gap <= 1e-9 * steps[step].grad_norm)) out.push_back("norm");
     }
     for (const ToyShard& shard : rank.shards_again) {
       if (shard.slot != "param") continue;
@@ -77,6 +95,7 @@ struct Case {
   Kind kind;
   Mistake mistake;
   const char* noticed_by;  // part of a complaint
+  Setting setting = Setting::kUsual;
 };
 std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
 
@@ -84,7 +103,7 @@ class PlantedMistake : public ::testing::TestWithParam<Case> {};
 
 TEST_P(PlantedMistake, IsNoticed) {
   const Case& planted = GetParam();
-  ToySettings settings = sound(planted.kind);
+  ToySettings settings = sound(planted.kind, planted.setting);
   ASSERT_EQ(std::vector<std::string>(), complaints(planted.kind, settings)) << "without the mistake";
   settings.mistake = planted.mistake;
   const std::vector<std::string> seen = complaints(planted.kind, settings);
@@ -131,6 +150,24 @@ const Case kCases[] = {
     {"LocalNorm_Zero1", Kind::kZero1, Mistake::kLocalNorm, "norm of a part"},
     {"LocalNorm_Zero3", Kind::kZero3, Mistake::kLocalNorm, "norm of a part"},
     {"LocalNorm_Gemini", Kind::kGemini, Mistake::kLocalNorm, "norm of a part"},
+    {"ClippedByTheLocalNorm_Zero1", Kind::kZero1, Mistake::kLocalNorm, "values", Setting::kClipped},
+    {"ClippedByTheLocalNorm_Zero2", Kind::kZero2, Mistake::kLocalNorm, "values", Setting::kClipped},
+    {"ClippedByTheLocalNorm_Zero3", Kind::kZero3, Mistake::kLocalNorm, "values", Setting::kClipped},
+    {"ClippedByTheLocalNorm_Offload", Kind::kOffload, Mistake::kLocalNorm, "values", Setting::kClipped},
+    {"ClippedByTheLocalNorm_Gemini", Kind::kGemini, Mistake::kLocalNorm, "values", Setting::kClipped},
+    {"NoVoteOnOverflow_Zero1", Kind::kZero1, Mistake::kLocalNorm, "skips", Setting::kOverflow},
+    {"NoVoteOnOverflow_Zero2", Kind::kZero2, Mistake::kLocalNorm, "skips", Setting::kOverflow},
+    {"NoVoteOnOverflow_Zero3", Kind::kZero3, Mistake::kLocalNorm, "skips", Setting::kOverflow},
+    {"NoVoteOnOverflow_Offload", Kind::kOffload, Mistake::kLocalNorm, "skips", Setting::kOverflow},
+    {"NoVoteOnOverflow_Gemini", Kind::kGemini, Mistake::kLocalNorm, "skips", Setting::kOverflow},
+    {"OverflowIgnored_Ddp", Kind::kDdp, Mistake::kBarrierIgnored, "apply before norm_finish", Setting::kOverflow},
+    {"NormFinishedEarly_Ddp", Kind::kDdp, Mistake::kNormFinishedEarly, "norm"},
+    {"NormFinishedEarly_Zero1", Kind::kZero1, Mistake::kNormFinishedEarly, "norm"},
+    {"NormFinishedEarly_Offload", Kind::kOffload, Mistake::kNormFinishedEarly, "norm"},
+    {"NormFinishedEarly_Gemini", Kind::kGemini, Mistake::kNormFinishedEarly, "norm"},
+    {"SumForMeanInTheNorm_Ddp", Kind::kDdp, Mistake::kSumForMean, "norm", Setting::kClipped},
+    {"SumForMeanInTheNorm_Zero3", Kind::kZero3, Mistake::kSumForMean, "norm", Setting::kClipped},
+    {"SumForMeanInTheNorm_Gemini", Kind::kGemini, Mistake::kSumForMean, "norm", Setting::kClipped},
     {"AccumulationOverwrites_Zero2", Kind::kZero2, Mistake::kAccumulationOverwrites, "values"},
     {"AccumulationOverwrites_Zero3", Kind::kZero3, Mistake::kAccumulationOverwrites, "values"},
     {"AccumulationOverwrites_Gemini", Kind::kGemini, Mistake::kAccumulationOverwrites, "values"},
@@ -141,6 +178,8 @@ const Case kCases[] = {
     {"TiedReducedEarly_Ddp", Kind::kDdp, Mistake::kTiedReducedEarly, "values"},
     {"TiedReducedEarly_Zero1", Kind::kZero1, Mistake::kTiedReducedEarly, "values"},
     {"TiedReducedEarly_Zero2", Kind::kZero2, Mistake::kTiedReducedEarly, "values"},
+    {"TiedReducedEarly_Zero3", Kind::kZero3, Mistake::kTiedReducedEarly, "is not bound"},
+    {"TiedReducedEarly_Gemini", Kind::kGemini, Mistake::kTiedReducedEarly, "is not bound"},
     {"StaleAfterLoad_Ddp", Kind::kDdp, Mistake::kStaleAfterLoad, "values"},
     {"StaleAfterLoad_Zero1", Kind::kZero1, Mistake::kStaleAfterLoad, "values"},
     {"StaleAfterLoad_Zero3", Kind::kZero3, Mistake::kStaleAfterLoad, "values"},

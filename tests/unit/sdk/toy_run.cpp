@@ -241,7 +241,13 @@ class Rank {
     const esp_unit& unit = *toy_.view().units[number];
     std::vector<esp_bind> binds;
     for (uint32_t u = 0; u < unit.n_uses; ++u) {
-      if (toy_.numel(unit.uses[u]) > 0) binds.push_back(result_.host->params.at(unit.uses[u]));
+      if (toy_.numel(unit.uses[u]) == 0) continue;
+      const auto bound = result_.host->params.find(unit.uses[u]);
+      if (bound != result_.host->params.end()) {
+        binds.push_back(bound->second);
+      } else {
+        result_.host->violations.push_back("parameter " + std::to_string(unit.uses[u]) + " is not bound");
+      }
     }
     return binds;
   }
