@@ -1,4 +1,4 @@
-# cmake -D HOST=.. -D PREFIX=<SDK> -D KIND=strategy -D COMPILER=clang++ -D FOLDER=.. -P NewProject.cmake
+# cmake -D HOST=.. -D PREFIX=<SDK> -D KIND=strategy -D COMPILER=clang++ -D CTEST=ctest -D FOLDER=.. -P NewProject.cmake
 # As a stranger would: `host plugins new`, build with the SDK alone, run the project's tests, inspect, train on two ranks.
 function(step what)
   execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
@@ -19,6 +19,7 @@ set(FOLDER ${FOLDER}/project)
 step(configure ${CMAKE_COMMAND} -S . -B build -DCMAKE_PREFIX_PATH=${PREFIX} -DCMAKE_CXX_COMPILER=${COMPILER}
   "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror" -DEspalier_LIBTORCH=${LIBTORCH})
 step(build ${CMAKE_COMMAND} --build build)
+step(test ${CTEST} --test-dir build --output-on-failure)
 step(inspect ${HOST} plugins inspect ./build/libmy_${KIND}.so --json)
 step(schema ${HOST} plugins schema ./build/libmy_${KIND}.so)
 step(run ${HOST} run -c run.toml --run.threads=1 --out=run)
