@@ -5,8 +5,8 @@ parity.py HOST ORACLE OUT [PATTERN...]   trains ViT-S for 50 steps a case; only 
 parity.py HOST --oracle ORACLE           trains the oracle again, on the CPU
 
 All cases see the same 6 samples a step. fp32: the first step agrees to its last bits, the losses of all steps within
-TOLERANCE. Other precisions: the mean error of the losses is at most twice that of a run with one process and libddp
-(fp16: libddp_fp16) in the same precision. Ends with 0 when all of it holds.
+TOLERANCE. Other precisions: the mean error of the losses is at most COARSEST, and at most twice that of a run with one
+process and libddp (fp16: libddp_fp16) in the same precision. Ends with 0 when all of it holds.
 """
 import json
 import os
@@ -19,7 +19,8 @@ STEPS = 50
 TRAINING = ["--model.size=small", f"--train.max_steps={STEPS}", "--train.global_batch_size=6", "--optimizer.lr=5e-5",
             "--optimizer.schedule=constant", "--train.eval_every=0", "--train.save=false", "--run.seed=42"]
 FIRST_LOSS, FIRST_NORM = 1e-5, 1e-4  # relative: of one forward, and of one forward and backward
-TOLERANCE = 2e-3                     # relative: what rounding grows to in 50 steps of AdamW
+TOLERANCE = 2e-5                     # relative, five times what rounding grew to in 50 steps of AdamW on an H100
+COARSEST = 1e-2                      # mean relative error of any precision
 LIMIT_S = 240
 RANKS_AT_ONCE = max(6, (os.cpu_count() or 1) - 4)
 
@@ -129,10 +130,9 @@ def judge(case, oracle, one_process):
         good = errors[0] <= FIRST_LOSS and norm <= FIRST_NORM and max(errors) <= TOLERANCE
         bound = f"max <= {TOLERANCE:.0e}"
     else:
-        reference = one_process.get(case.precision)
-        bound = f"mean <= 2 * {reference:.1e}" if reference is not None else "no one-process run"
-        good = reference is not None and mean <= 2 * reference
-    one_process.setdefault(case.precision, mean)
+        reference = one_process.setdefault(case.precision, mean)  # the first of a precision is the one-process run
+        bound = f"mean <= 2 * {reference:.1e}"
+        good = mean <= 2 * reference and mean <= COARSEST
     return (f"{case.name:26} {errors[0]:9.1e} {norm:9.1e} {mean:9.1e} {max(errors):9.1e}  {bound:20} "
             f"{'ok' if good else 'FAILED':6} {case.seconds:6.1f} s"), good
 
