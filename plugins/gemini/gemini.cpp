@@ -85,7 +85,7 @@ class Gemini {
     weights_.emplace(chunks_, binder, options_.prefetch, slots);
     if (chunks_.n_trained == 0) return;
     reduction_ = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
-    gradients_.emplace(chunks_, binder, options_.prefetch, reduction_, host_.device.new_stream(ESP_STREAM_CPU));
+    gradients_.emplace(chunks_, binder, options_.prefetch, reduction_);
     update_.emplace(chunks_, *weights_, *gradients_);
   }
 

@@ -9,12 +9,11 @@ namespace gemini {
 using esp::kit::element;
 using esp::kit::Window;
 
-Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction, esp_stream cpu)
+Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction)
     : chunks_(chunks),
       binder_(binder),
       ahead_(ahead),
       reduction_(reduction),
-      cpu_(cpu),
       grad_t_(chunks.compute_t),
       sum_t_(chunks.sum_dtype()),
       fence_(chunks.host.device),
@@ -44,6 +43,7 @@ void Gradients::take() {
   chunks_.for_trained([&](const Block& chunk) {
     const uint64_t part = chunks_.part(chunk), bytes = part * ESP_DTYPE_BYTES(sum_t_);
     const bool on_device = update_place(chunks_.tier(chunk)) == ESP_DEVICE;
+    if (!on_device && cpu_ == nullptr) cpu_ = chunks_.host.device.new_stream(ESP_STREAM_CPU);
     sums_.push_back(on_device ? memory.device(bytes, ESP_TAG_GRAD, ESP_MEM_COMM) : memory.pinned(bytes, ESP_TAG_GRAD));
     landing_.push_back(on_device || !lands ? esp::Buffer()
                                            : memory.pinned(part * ESP_DTYPE_BYTES(grad_t_), ESP_TAG_BUCKET));

@@ -15,9 +15,8 @@ enum class Gradient : uint32_t { kNone, kOpen, kSummed, kFinal, kApplied };
 
 class Gradients {
  public:
-  // ahead: see gradient_slots; reduction: a device stream that averages, sends and sums; cpu: sums in host memory. The
-  // chunks outlive this.
-  Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction, esp_stream cpu);
+  // ahead: see gradient_slots; reduction: a device stream that averages, sends and sums. The chunks outlive this.
+  Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction);
 
   // In adapt, where nothing of a step is left: gives all memory back, and takes what the chunks' tiers ask for.
   void release();
@@ -46,7 +45,8 @@ class Gradients {
   const Chunks& chunks_;
   const esp::Binder binder_;
   const bool ahead_;
-  const esp_stream reduction_, cpu_;
+  const esp_stream reduction_;
+  esp_stream cpu_ = nullptr;  // made with the first sum in host memory: steps that have none can be captured on a GPU
   const esp_dtype grad_t_, sum_t_;
   const esp::kit::Fence fence_;
   std::vector<esp::Buffer> sums_;         // [trained chunks]
