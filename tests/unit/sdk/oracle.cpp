@@ -53,6 +53,7 @@ class Oracle {
       rank.weights = rank.masters;
       clear(rank.grads);
       clear(rank.momentum);
+      load(rank);
       refresh(rank);
     }
   }
@@ -76,6 +77,14 @@ class Oracle {
  private:
   static esp_dtype dtype_of(uint32_t precision) {
     return precision == ESP_PRECISION_BF16 ? ESP_BF16 : precision == ESP_PRECISION_FP16 ? ESP_F16 : ESP_F32;
+  }
+  // What was saved before; nothing is saved of the momentum of frozen parameters.
+  void load(OracleRank& rank) const {
+    if (settings_.loaded.empty()) return;
+    rank.weights = rank.masters = settings_.loaded.at("param");
+    for (uint32_t param = 0; param < Toy::kParams; ++param) {
+      if (toy_.trainable(param)) rank.momentum[param] = settings_.loaded.at("momentum")[param];
+    }
   }
   void clear(Values& values) const {
     values.resize(Toy::kParams);

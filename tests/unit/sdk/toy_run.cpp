@@ -89,9 +89,13 @@ class Rank {
     if (!check(table_->prepare(self_, &shown_.view(), &result_.host->binder(), &error_))) return false;
     if (!list(result_.shards)) return false;
     for (const ToyShard& shard : result_.shards) {
-      if (shard.slot != "param") continue;
-      for (uint64_t i = shard.lo; i < shard.hi; ++i)
-        from_float(shard.data, i - shard.lo, shard.dtype, Toy::initial(shard.param, i));
+      const auto loaded = settings_.loaded.find(shard.slot);
+      if (loaded == settings_.loaded.end() && shard.slot != "param") continue;
+      for (uint64_t i = shard.lo; i < shard.hi; ++i) {
+        const bool is_initial = loaded == settings_.loaded.end();
+        from_float(shard.data, i - shard.lo, shard.dtype,
+                   is_initial ? Toy::initial(shard.param, i) : loaded->second[shard.param][i]);
+      }
     }
     result_.host->now = "state_loaded";
     const bool fine = settings_.mistake == Mistake::kStaleAfterLoad || check(table_->state_loaded(self_, &error_));

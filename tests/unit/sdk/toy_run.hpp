@@ -41,6 +41,8 @@ class Toy {
   esp_view view_{};
 };
 
+using Values = std::vector<std::vector<float>>;  // [param][element]
+
 struct ToySettings {
   std::string library;
   int world = 1;
@@ -59,11 +61,10 @@ struct ToySettings {
   bool on_threads = false;                       // each stream of each rank runs on its own
   int64_t swallowed_wait = -1;                   // see MockHost
   std::set<std::pair<uint32_t, int>> overflows;  // (step, rank): a gradient there is infinite
+  std::map<std::string, Values> loaded;          // what shards are filled with, by slot; empty: Toy::initial and zero
   std::map<std::string, uint64_t> options;       // numbers, by key
   std::map<std::string, const char*> texts;      // the same for texts
 };
-
-using Values = std::vector<std::vector<float>>;  // [param][element]
 
 struct ToyShard {
   uint32_t param;
