@@ -35,7 +35,7 @@ bool threads_return_to(size_t before) {
 
 void check_leftovers(const std::function<void()>& once, int times, Findings& findings) {
   mallopt(M_ARENA_MAX, 1);  // one heap to look at
-  for (int i = 0; i < std::max(times / 10, 2); ++i) once();
+  for (int i = 0; i < times; ++i) once();
   const size_t threads = count_in("/proc/self/task"), files = count_in("/proc/self/fd");
   size_t left[kRounds];
   for (size_t& bytes : left) {

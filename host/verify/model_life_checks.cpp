@@ -143,7 +143,7 @@ void leaves_nothing_behind(const ModelSubject& subject, Findings& findings) {
     const auto model = described(subject, values, findings);
     if (!model->plan() || !model->prepare()) throw Skip{"refused: " + model->refusal};
   };
-  check_leftovers(once, 4, findings);
+  check_leftovers(once, 12, findings);
 }
 
 void survives_refused_memory(const ModelSubject& subject, Findings& findings) {
