@@ -55,7 +55,7 @@ struct RunConfig {
     OnNonfinite on_nonfinite = OnNonfinite::kStop;
     bool save = true;
     bool deterministic = false;
-    bool graph = true;  // whole steps as one CUDA graph
+    bool graph = true;          // whole steps as one CUDA graph
     int64_t profile_steps = 0;  // after the last one
   } train;
   struct Optimizer {
