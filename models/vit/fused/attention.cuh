@@ -32,7 +32,8 @@ void backward_by_warps(const Launch& launch, const AttentionShape& shape, const 
 
 namespace wgmma {
 
-bool has_products();  // this build, on the current device
+// Whether this build has them for the current device; cheap after the first time.
+bool has_products();
 bool takes_forward(const AttentionShape& shape);
 void prepare_forward(Half half);
 // What is fastest: four where every head has a processor to itself.
@@ -41,10 +42,8 @@ int forward_groups(const Launch& launch, const AttentionShape& shape);
 void forward(const Launch& launch, const AttentionShape& shape, const void* qkv, void* out, float* lse, int groups);
 bool takes_backward(const AttentionShape& shape);
 void prepare_backward(Half half);
-// kAhead: the next queries' scores are begun beside the sums of these; kWide: twice as many queries at a time.
-enum class Walk { kPlain, kAhead, kWide };
 void backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out, const float* lse,
-              const void* dout, void* dqkv, float* partials, Walk walk);
+              const void* dout, void* dqkv, float* partials);
 
 }  // namespace wgmma
 }  // namespace esp::vit::fused

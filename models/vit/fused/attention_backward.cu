@@ -298,6 +298,9 @@ void backward_by_warps(const Launch& launch, const AttentionShape& shape, const 
 void attention_backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
                         const float* lse, const void* dout, void* dqkv, float* partials) {
   check_shape(shape);
+  if (wgmma::takes_backward(shape) && wgmma::has_products()) {
+    return wgmma::backward(launch, shape, qkv, out, lse, dout, dqkv, partials);
+  }
   backward_by_warps(launch, shape, qkv, out, lse, dout, dqkv, partials);
 }
 

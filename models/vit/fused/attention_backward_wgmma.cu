@@ -155,8 +155,8 @@ __device__ __forceinline__ void sum_columns(const float (&d)[32], float scale, f
 }
 
 // p of kN queries from `query` on; rows are keys.
-template <int kN, int kSize>
-__device__ __forceinline__ void probabilities(float (&s)[kSize], const unsigned char* memory, int query, int first,
+template <int kN>
+__device__ __forceinline__ void probabilities(float (&s)[kSlab / 2], const unsigned char* memory, int query, int first,
                                               int n) {
   const float* lse = reinterpret_cast<const float*>(memory + Plan::kLse) + query + threadIdx.x % 4 * 2;
   const int key = first + threadIdx.x % kWarp / 4;
@@ -186,8 +186,8 @@ __device__ __forceinline__ void score_gradients(float (&dp)[kN / 2], const float
 }
 
 // ds for the pass that makes dQ.
-template <int kN, int kSize>
-__device__ __forceinline__ void keep(const uint32_t (&ds)[kSize][4], unsigned char* memory, int query, int first) {
+template <int kN>
+__device__ __forceinline__ void keep(const uint32_t (&ds)[kSlab / 16][4], unsigned char* memory, int query, int first) {
   const int key = first + threadIdx.x % kWarp / 4;
   const int t = threadIdx.x % 4;
 #pragma unroll
@@ -195,7 +195,7 @@ __device__ __forceinline__ void keep(const uint32_t (&ds)[kSize][4], unsigned ch
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
       const int row = key + 8 * i;
-      const uint32_t to = kN > 16
+      const uint32_t to = kN == kSlab
                               ? Plan::kDS + (query + j * 8) / 64 * Plan::kTile + swizzled(row, (query + j * 8) % 64 / 8)
                               : Plan::kStrip + row * Plan::kPitch + j * 16;
       *reinterpret_cast<uint32_t*>(memory + to + t * 4) = ds[j / 2][j % 2 * 2 + i];
@@ -232,12 +232,11 @@ __device__ __forceinline__ void hold_sums(Strip& strip) {
   hold(strip.ds);
 }
 
-// The group's keys against kN queries from `query` on, their scores under way. With kAhead the next slab's scores are
-// begun beside the sums, and both are under way when it returns.
-template <class T, int kN, bool kBegun, bool kAhead>
+// The group's keys against kN queries from `query` on, whose scores are under way. After a whole slab another one
+// follows: its scores are begun beside these sums, and are under way when this returns.
+template <class T, int kN>
 __device__ __forceinline__ void walk(const Place& at, unsigned char* memory, uint32_t base, uint32_t keys, int query,
                                      int n, Strip& strip) {
-  if (!kBegun) begin_scores<T>(at, base, keys, query, strip.s);
   float dp[kN / 2];
   hold(dp);
   fence();
@@ -266,7 +265,7 @@ __device__ __forceinline__ void walk(const Place& at, unsigned char* memory, uin
     multiply(T(), strip.dk, strip.ds[step], descriptor(base + Plan::kQ + query * kRow + step * kStepAcross), true);
   }
   commit();
-  if (kAhead) {
+  if (kN == kSlab) {
     begin_scores<T>(at, base, keys, query + kSlab, strip.s);
     wait<1>();
   } else {
@@ -275,95 +274,15 @@ __device__ __forceinline__ void walk(const Place& at, unsigned char* memory, uin
   hold_sums(strip);
 }
 
-// 48 queries at a time: fewer operand bytes a product, but no room for scores beside their gradients, and ds of the
-// narrow p.
-template <class T, int kN>
-__device__ __forceinline__ void walk_wide(const Place& at, unsigned char* memory, uint32_t base, uint32_t keys,
-                                          int query, int n, float (&dk)[32], float (&dv)[32]) {
-  const uint32_t own = at.group * 64 * kRow;
-  const uint32_t rows = query * kRow;
-  const bool there = at.first < kRows;
-  float x[kN / 2];
-  uint32_t p[kN / 16][4];
-  hold(x);
-  fence();
-#pragma unroll
-  for (int step = 0; step < 4; ++step) {
-    Product<T, kN>::template run<Read::kAlong, Read::kAlong>(x, descriptor(keys + own + step * kStepAlong),
-                                                             descriptor(base + Plan::kQ + rows + step * kStepAlong),
-                                                             step != 0);
-  }
-  commit();
-  wait<0>();
-  hold(x);
-  if (there) probabilities<kN>(x, memory, query, at.first, n);
-  pack<T>(p, x);
-  hold(p);
-  hold(x);
-  fence();
-#pragma unroll
-  for (int step = 0; step < 4; ++step) {
-    Product<T, kN>::template run<Read::kAlong, Read::kAlong>(x, descriptor(base + Plan::kV + own + step * kStepAlong),
-                                                             descriptor(base + Plan::kDO + rows + step * kStepAlong),
-                                                             step != 0);
-  }
-#pragma unroll
-  for (int step = 0; step < kN / 16; ++step) {
-    multiply(T(), dv, p[step], descriptor(base + Plan::kDO + rows + step * kStepAcross), true);
-  }
-  commit();
-  wait<0>();
-  hold(x);
-  hold(p);
-  hold(dv);
-  const float* delta = reinterpret_cast<const float*>(memory + Plan::kDelta) + query + threadIdx.x % 4 * 2;
-#pragma unroll
-  for (int j = 0; j < kN / 8; ++j) {
-    const float2 of = *reinterpret_cast<const float2*>(delta + j * 8);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
-      uint32_t& both = p[j / 2][j % 2 * 2 + i];
-      const float2 narrow = Element<T>::wide2(both);
-      both = Element<T>::narrow2(narrow.x * (x[4 * j + 2 * i] - of.x), narrow.y * (x[4 * j + 2 * i + 1] - of.y));
-    }
-  }
-  if (there) keep<kN>(p, memory, query, at.first);
-  hold(p);
-  fence();
-#pragma unroll
-  for (int step = 0; step < kN / 16; ++step) {
-    multiply(T(), dk, p[step], descriptor(base + Plan::kQ + rows + step * kStepAcross), true);
-  }
-  commit();
-  wait<0>();
-  hold(dk);
-  hold(p);
-}
-
-template <class T, Walk kWalk>
+template <class T>
 __device__ __forceinline__ void key_pass(const Place& at, unsigned char* memory, uint32_t base, uint32_t keys, int n,
                                          Strip& strip) {
 #pragma unroll
   for (int i = 0; i < 32; ++i) strip.dk[i] = strip.dv[i] = 0.0f;
-  if constexpr (kWalk == Walk::kWide) {
-#pragma unroll 1
-    for (int query = 0; query < kLastQuery; query += 48) {
-      walk_wide<T, 48>(at, memory, base, keys, query, n, strip.dk, strip.dv);
-    }
-    return walk_wide<T, kRows - kLastQuery>(at, memory, base, keys, kLastQuery, n, strip.dk, strip.dv);
-  } else if constexpr (kWalk == Walk::kAhead) {
-    begin_scores<T>(at, base, keys, 0, strip.s);
+  begin_scores<T>(at, base, keys, 0, strip.s);
 #pragma unroll
-    for (int query = 0; query < kLastQuery; query += kSlab) {
-      walk<T, kSlab, true, true>(at, memory, base, keys, query, n, strip);
-    }
-  } else {
-#pragma unroll 1
-    for (int query = 0; query < kLastQuery; query += kSlab) {
-      walk<T, kSlab, false, false>(at, memory, base, keys, query, n, strip);
-    }
-  }
-  walk<T, kRows - kLastQuery, kWalk == Walk::kAhead, false>(at, memory, base, keys, kLastQuery, n, strip);
+  for (int query = 0; query < kLastQuery; query += kSlab) walk<T, kSlab>(at, memory, base, keys, query, n, strip);
+  walk<T, kRows - kLastQuery>(at, memory, base, keys, kLastQuery, n, strip);
 }
 
 // dV of the warp's keys to memory by way of the rows of their values, and its column sums.
@@ -455,7 +374,7 @@ __device__ __forceinline__ void store_sums(const Arrays<T>& arrays, int head, co
 // queries, and its strip of dS goes to shared memory, for the pass that makes dQ: there three groups have 64 queries
 // each and the last, whose own keys are few, the rest. The next head's keys come in under the first pass, the other
 // operands under the second.
-template <class T, Walk kWalk>
+template <class T>
 __global__ void __launch_bounds__(kThreads, 1) backward_kernel(const Arrays<T> arrays) {
 #if ESP_HAS_WGMMA
   extern __shared__ __align__(1024) unsigned char memory[];
@@ -481,7 +400,7 @@ __global__ void __launch_bounds__(kThreads, 1) backward_kernel(const Arrays<T> a
     if (next < heads) load_keys(Head<T>(arrays, next), other);
     commit_copies();
     Strip strip;
-    key_pass<T, kWalk>(at, memory, base, keys, arrays.shape.tokens, strip);
+    key_pass<T>(at, memory, base, keys, arrays.shape.tokens, strip);
     publish();
     __syncthreads();
     if (next < heads) load_queries(Head<T>(arrays, next), base);
@@ -530,9 +449,9 @@ __global__ void __launch_bounds__(kThreads, 1) backward_kernel(const Arrays<T> a
 #endif
 }
 
-template <class T, Walk kWalk>
+template <class T>
 struct Backward {
-  static constexpr auto kKernel = backward_kernel<T, kWalk>;
+  static constexpr auto kKernel = backward_kernel<T>;
   static void prepare() {
     check(cudaFuncSetAttribute(kKernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Plan::kBytes),
           "shared memory of attention backward");
@@ -549,24 +468,17 @@ struct Backward {
 bool takes_backward(const AttentionShape& shape) { return shape.tokens > 64 && shape.tokens <= kMaxTokens; }
 
 void prepare_backward(Half half) {
-  with_element(half, [&](auto element) {
-    using T = decltype(element);
-    Backward<T, Walk::kPlain>::prepare();
-    Backward<T, Walk::kAhead>::prepare();
-    Backward<T, Walk::kWide>::prepare();
-  });
+  with_element(half, [](auto element) { Backward<decltype(element)>::prepare(); });
 }
 
 void backward(const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out, const float* lse,
-              const void* dout, void* dqkv, float* partials, Walk walk) {
+              const void* dout, void* dqkv, float* partials) {
   with_element(launch.half, [&](auto element) {
     using T = decltype(element);
     const Arrays<T> arrays{shape,   static_cast<const T*>(qkv),  static_cast<const T*>(out),
                            lse,     static_cast<const T*>(dout), static_cast<T*>(dqkv),
                            partials};
-    if (walk == Walk::kWide) return Backward<T, Walk::kWide>::launch(launch, arrays);
-    if (walk == Walk::kAhead) return Backward<T, Walk::kAhead>::launch(launch, arrays);
-    Backward<T, Walk::kPlain>::launch(launch, arrays);
+    Backward<T>::launch(launch, arrays);
   });
   check_launch("attention backward");
 }

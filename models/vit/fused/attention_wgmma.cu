@@ -163,11 +163,9 @@ using Close = Forward<T, 200, 1, kGroups>;
 template <class T, int kGroups>
 using Wide = Forward<T, 208, 18, kGroups>;
 
-}  // namespace
-
-bool has_products() {
-  int device = 0, major = 0, minor = 0;
-  check(cudaGetDevice(&device), "attention");
+// For the current device.
+bool finds_products(int device) {
+  int major = 0, minor = 0;
   check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "attention");
   check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "attention");
   if (major != 9 || minor != 0) return false;
@@ -175,6 +173,21 @@ bool has_products() {
   cudaFuncAttributes attributes{};
   check(cudaFuncGetAttributes(&attributes, Close<__nv_bfloat16, 1>::kKernel), "attention");
   return attributes.numRegs > 64;
+}
+
+}  // namespace
+
+bool has_products() {
+  // Asked before every launch. A thread seldom changes its device.
+  thread_local int asked = -1;
+  thread_local bool found = false;
+  int device = 0;
+  check(cudaGetDevice(&device), "attention");
+  if (device != asked) {
+    found = finds_products(device);
+    asked = device;
+  }
+  return found;
 }
 
 bool takes_forward(const AttentionShape& shape) { return shape.tokens > 64 && shape.tokens <= kMaxTokens; }

@@ -63,8 +63,6 @@ enum class Read { kAlong, kAcross };  // attention_layout.hpp
 #define ESP_SOURCES_16 ESP_C4(0), ESP_C4(4)
 #define ESP_REGISTERS_32 ESP_TEN() ", %10, %11, %12, %13, %14, %15"
 #define ESP_SOURCES_32 ESP_C4(0), ESP_C4(4), ESP_C4(8), ESP_C4(12)
-#define ESP_REGISTERS_48 ESP_TEN() ", " ESP_TEN(1) ", %20, %21, %22, %23"
-#define ESP_SOURCES_48 ESP_C20(0), ESP_C4(20)
 #define ESP_REGISTERS_64 ESP_TEN() ", " ESP_TEN(1) ", " ESP_TEN(2) ", %30, %31"
 #define ESP_SOURCES_64 ESP_C20(0), ESP_C4(20), ESP_C4(24), ESP_C4(28)
 #define ESP_REGISTERS_200                                                                                       \
@@ -97,8 +95,6 @@ ESP_PRODUCT(__nv_bfloat16, "bf16", 16, 8, 9, 10, 11, 12)
 ESP_PRODUCT(__half, "f16", 16, 8, 9, 10, 11, 12)
 ESP_PRODUCT(__nv_bfloat16, "bf16", 32, 16, 17, 18, 19, 20)
 ESP_PRODUCT(__half, "f16", 32, 16, 17, 18, 19, 20)
-ESP_PRODUCT(__nv_bfloat16, "bf16", 48, 24, 25, 26, 27, 28)
-ESP_PRODUCT(__half, "f16", 48, 24, 25, 26, 27, 28)
 ESP_PRODUCT(__nv_bfloat16, "bf16", 64, 32, 33, 34, 35, 36)
 ESP_PRODUCT(__half, "f16", 64, 32, 33, 34, 35, 36)
 ESP_PRODUCT(__nv_bfloat16, "bf16", 200, 100, 101, 102, 103, 104)

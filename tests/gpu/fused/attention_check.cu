@@ -99,11 +99,10 @@ bool same(const std::string& what, const std::vector<float>& got, const std::vec
   if (error != nullptr) *error = relative;
   if (bad == 0 && relative <= tolerance) return true;
   ++failures;
-  std::printf(
-      "FAIL %s: error %.2e (limit %.0e), %zu of %zu off, rows %d-%d, columns %d-%d; (%zu, %zu) is %.6g, not %.6g",
-      what.c_str(), relative, tolerance, bad, wanted.size(), rows[0], rows[1], cols[0], cols[1], first / columns,
-      first % columns, got[first], wanted[first]);
-  if (bad > 0) {  // around the first: what is there, and what should be
+  std::printf("FAIL %s: error %.2e (limit %.0e)", what.c_str(), relative, tolerance);
+  if (bad > 0) {  // where, and around the first: what is there, and what should be
+    std::printf(", %zu of %zu off, rows %d-%d, columns %d-%d; (%zu, %zu) is %.6g, not %.6g", bad, wanted.size(),
+                rows[0], rows[1], cols[0], cols[1], first / columns, first % columns, got[first], wanted[first]);
     std::printf(" |");
     for (size_t i = first; i < std::min(first + 4, wanted.size()); ++i) std::printf(" %.4g", got[i]);
     std::printf(" | wanted");
@@ -115,24 +114,24 @@ bool same(const std::string& what, const std::vector<float>& got, const std::vec
 
 // ---- the plain computation of one head, in fp32 with the kernels' narrow inputs ----
 
+float dot(const float* a, const float* b) {
+  float sum[8] = {};
+  for (int i = 0; i < kWidth; ++i) sum[i % 8] += a[i] * b[i];
+  return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
+}
+
+void add(float* to, float by, const float* from) {
+  for (int i = 0; i < kWidth; ++i) to[i] += by * from[i];
+}
+
 struct Plain {
-  std::vector<float> p, out, lse, ds, dq, dk, dv;
+  std::vector<float> p, out, lse;
 };
 
-Plain plain_head(const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
-                 const std::vector<float>& dout, int n) {
+Plain plain_head(const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v, int n) {
   Plain plain;
-  const auto values = static_cast<size_t>(n) * kWidth, scores = static_cast<size_t>(n) * n;
-  plain.p.resize(scores), plain.ds.resize(scores), plain.lse.resize(n);
-  for (std::vector<float>* of : {&plain.out, &plain.dq, &plain.dk, &plain.dv}) of->assign(values, 0);
-  const auto dot = [](const float* a, const float* b) {
-    float sum[8] = {};
-    for (int i = 0; i < kWidth; ++i) sum[i % 8] += a[i] * b[i];
-    return ((sum[0] + sum[1]) + (sum[2] + sum[3])) + ((sum[4] + sum[5]) + (sum[6] + sum[7]));
-  };
-  const auto add = [](float* to, float by, const float* from) {
-    for (int i = 0; i < kWidth; ++i) to[i] += by * from[i];
-  };
+  plain.p.resize(static_cast<size_t>(n) * n), plain.lse.resize(n);
+  plain.out.assign(static_cast<size_t>(n) * kWidth, 0);
   for (int i = 0; i < n; ++i) {
     float* p = &plain.p[static_cast<size_t>(i) * n];
     float top = -INFINITY;
@@ -144,14 +143,31 @@ Plain plain_head(const std::vector<float>& q, const std::vector<float>& k, const
       p[j] = static_cast<float>(p[j] / sum);
       add(&plain.out[i * kWidth], p[j], &v[j * kWidth]);
     }
-    if (dout.empty()) continue;
-    const float delta = dot(&dout[i * kWidth], &plain.out[i * kWidth]);
+  }
+  return plain;
+}
+
+struct PlainGradients {
+  std::vector<float> dq, dk, dv;
+};
+
+// out: forward's, which backward reads. A query's dS add up to 0 and its dQ may cancel to a twentieth of what is added,
+// so what the kernels make narrow is narrow here, too: out, P for dV, dS (before its scale) for dK and dQ. Then only
+// sums in another order differ.
+template <class T>
+PlainGradients plain_gradients(const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
+                               const std::vector<float>& out, const std::vector<float>& dout, int n) {
+  const std::vector<float> p = plain_head(q, k, v, n).p;
+  PlainGradients plain;
+  for (std::vector<float>* of : {&plain.dq, &plain.dk, &plain.dv}) of->assign(static_cast<size_t>(n) * kWidth, 0);
+  for (int i = 0; i < n; ++i) {
+    const float delta = dot(&dout[i * kWidth], &out[i * kWidth]);
     for (int j = 0; j < n; ++j) {
-      const float ds = p[j] * (dot(&dout[i * kWidth], &v[j * kWidth]) - delta) * 0.125f;
-      plain.ds[static_cast<size_t>(i) * n + j] = ds;
+      const float of = p[static_cast<size_t>(i) * n + j];
+      const float ds = wide(narrow<T>(of * (dot(&dout[i * kWidth], &v[j * kWidth]) - delta))) * 0.125f;
       add(&plain.dq[i * kWidth], ds, &k[j * kWidth]);
       add(&plain.dk[j * kWidth], ds, &q[i * kWidth]);
-      add(&plain.dv[j * kWidth], p[j], &dout[i * kWidth]);
+      add(&plain.dv[j * kWidth], wide(narrow<T>(of)), &dout[i * kWidth]);
     }
   }
   return plain;
@@ -228,7 +244,7 @@ void check_forward(const Launch& launch, const std::vector<ForwardVariant>& vari
         const int image = head / size.heads, column = head % size.heads * kWidth;
         const Plain plain = plain_head(head_of(input, size, image, column, 3 * width),
                                        head_of(input, size, image, width + column, 3 * width),
-                                       head_of(input, size, image, 2 * width + column, 3 * width), {}, size.tokens);
+                                       head_of(input, size, image, 2 * width + column, 3 * width), size.tokens);
         const std::vector<float> of_lse(got_lse.begin() + static_cast<size_t>(head) * size.tokens,
                                         got_lse.begin() + static_cast<size_t>(head + 1) * size.tokens);
         same(name + " out of head " + std::to_string(head), head_of(got, size, image, column, width), plain.out, kWidth,
@@ -328,14 +344,7 @@ struct BackwardVariant {
 std::vector<BackwardVariant> backward_variants(bool wgmma) {
   std::vector<BackwardVariant> out{{"mma", [](const Size&) { return true; }, backward_by_warps}};
   if (!wgmma) return out;
-  for (const auto& [name, walk] :
-       {std::pair("plain", wgmma::Walk::kPlain), {"ahead", wgmma::Walk::kAhead}, {"wide", wgmma::Walk::kWide}}) {
-    out.push_back({name, [](const Size& size) { return wgmma::takes_backward(size.shape()); },
-                   [walk = walk](const Launch& launch, const AttentionShape& shape, const void* qkv, const void* out,
-                                 const float* lse, const void* dout, void* dqkv, float* partials) {
-                     wgmma::backward(launch, shape, qkv, out, lse, dout, dqkv, partials, walk);
-                   }});
-  }
+  out.push_back({"wgmma", [](const Size& size) { return wgmma::takes_backward(size.shape()); }, wgmma::backward});
   return out;
 }
 
@@ -395,20 +404,21 @@ void same_sums(const std::string& what, const std::vector<float>& partials, size
 struct PlainHead {
   int image, column;
   std::string name;
-  Plain gradients;
+  PlainGradients gradients;
 };
 
 template <class T>
 std::vector<PlainHead> plain_heads(const BackwardCase<T>& of, int most) {
   const Size& size = of.size;
   const int width = static_cast<int>(size.width());
+  const std::vector<float> out = widened(of.out.host());
   std::vector<PlainHead> heads;
   for (const int head : sample_heads(size, most)) {
     const int image = head / size.heads, column = head % size.heads * kWidth;
     const auto part = [&](int which) { return head_of(of.input, size, image, which * width + column, 3 * width); };
-    heads.push_back(
-        {image, column, " of head " + std::to_string(head),
-         plain_head(part(0), part(1), part(2), head_of(of.gradient, size, image, column, width), size.tokens)});
+    heads.push_back({image, column, " of head " + std::to_string(head),
+                     plain_gradients<T>(part(0), part(1), part(2), head_of(out, size, image, column, width),
+                                        head_of(of.gradient, size, image, column, width), size.tokens)});
   }
   return heads;
 }
@@ -435,6 +445,7 @@ void check_backward(const Launch& launch, const std::vector<BackwardVariant>& va
                     const std::vector<T>& qkv, const std::vector<T>& dout, const std::string& what) {
   BackwardCase<T> of(size, qkv, dout);
   forward_by_warps(launch, size.shape(), of.d_qkv.get(), of.out.get(), of.lse.get());
+  cuda(cudaStreamSynchronize(launch.stream), what.c_str());
   const std::vector<PlainHead> heads = plain_heads(of, 3);
   std::vector<float> first, first_partials;
   std::string line;
@@ -444,7 +455,7 @@ void check_backward(const Launch& launch, const std::vector<BackwardVariant>& va
     const std::string name = label<T>(size, variant.name, what.c_str());
     of.run(launch, variant);
     const std::vector<float> got = of.dqkv.host(name), sums = of.partials.host(name);
-    check_gradients(name, size, heads, got, sums, 2 * Kind<T>::kError);
+    check_gradients(name, size, heads, got, sums, Kind<T>::kError);
     if (first.empty()) {
       first = got, first_partials = sums;
       continue;
