@@ -1,12 +1,18 @@
 #include "runtime/train/input_buffers.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 namespace esp::runtime {
+namespace {
+
+constexpr uint64_t kAlignment = 256;
+
+}  // namespace
 
 InputBuffers::InputBuffers(std::span<const esp_field* const> fields, uint32_t n_micro, uint32_t rows, Device& device)
-    : arena_(device.memory(), "inputs") {
+    : arena_(device.memory(), "inputs"), n_micro_(n_micro), rows_(rows) {
   for (const esp_field* field : fields) {
     InputField mine;
     mine.row_bytes = ESP_DTYPE_BYTES(field->dtype);
@@ -18,30 +24,41 @@ InputBuffers::InputBuffers(std::span<const esp_field* const> fields, uint32_t n_
     mine.is_label = std::strcmp(field->name, "label") == 0 && field->dtype == ESP_I64 && field->ndim == 0;
     fields_.push_back(std::move(mine));
   }
-  device_buffers_ = allocate(ESP_DEVICE, n_micro, rows);
-  valid_ = static_cast<uint32_t*>(arena_.alloc(ESP_DEVICE, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));
-  if (device.kind() == ESP_CUDA) {
-    landing_ = allocate(ESP_DEVICE, n_micro, rows);
-    landed_valid_ = static_cast<uint32_t*>(arena_.alloc(ESP_DEVICE, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));
-  }
+  valid_ = allocate(ESP_DEVICE, device_buffers_);
+  if (device.kind() == ESP_CUDA) landed_valid_ = allocate(ESP_DEVICE, landing_);
   for (InputStage& stage : stages_) {
-    stage.buffers = allocate(ESP_PINNED, n_micro, rows);
-    stage.valid = static_cast<uint32_t*>(arena_.alloc(ESP_PINNED, n_micro * sizeof(uint32_t), ESP_TAG_INPUT));
+    stage.valid = allocate(ESP_PINNED, stage.buffers);
     stage.copied = device.create_event();
   }
-  describe_tensors(fields, n_micro);
+  describe_tensors(fields);
 }
 
-std::vector<std::vector<void*>> InputBuffers::allocate(uint32_t place, uint32_t n_micro, uint32_t rows) {
-  std::vector<std::vector<void*>> all(n_micro);
-  for (auto& micro : all) {
-    for (const InputField& field : fields_) micro.push_back(arena_.alloc(place, field.row_bytes * rows, ESP_TAG_INPUT));
+// One piece: the micro-batches' numbers of samples, which it returns, then their fields.
+uint32_t* InputBuffers::allocate(uint32_t place, Places& places) {
+  const auto aligned = [](uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; };
+  bytes_ = aligned(n_micro_ * sizeof(uint32_t));
+  std::vector<std::vector<uint64_t>> offsets(n_micro_);
+  for (auto& of_micro : offsets) {
+    for (const InputField& field : fields_) {
+      of_micro.push_back(bytes_);
+      bytes_ += aligned(field.row_bytes * rows_);
+    }
   }
-  return all;
+  char* const piece = static_cast<char*>(arena_.alloc(place, bytes_, ESP_TAG_INPUT));
+  places.resize(n_micro_);
+  for (uint32_t micro = 0; micro < n_micro_; ++micro) {
+    for (const uint64_t offset : offsets[micro]) places[micro].push_back(piece + offset);
+  }
+  return reinterpret_cast<uint32_t*>(piece);
 }
 
-void InputBuffers::describe_tensors(std::span<const esp_field* const> fields, uint32_t n_micro) {
-  for (uint32_t micro = 0; micro < n_micro; ++micro) {
+bool InputBuffers::full(const InputStage& stage) const {
+  return stage.micros == n_micro_ &&
+         std::all_of(stage.valid, stage.valid + n_micro_, [this](uint32_t valid) { return valid == rows_; });
+}
+
+void InputBuffers::describe_tensors(std::span<const esp_field* const> fields) {
+  for (uint32_t micro = 0; micro < n_micro_; ++micro) {
     std::vector<esp_tensor> tensors;
     for (size_t f = 0; f < fields_.size(); ++f) {
       tensors.push_back({device_buffers_[micro][f], fields_[f].shape.data(), fields[f]->dtype, fields[f]->ndim + 1});

@@ -1,5 +1,6 @@
 // Memory of the model's inputs: fixed addresses on the device, and two sets of host buffers that fill them in turn; on
-// a GPU by way of a landing, where the samples of the next step arrive while this one runs.
+// a GPU by way of a landing, where the samples of the next step arrive while this one runs. All of them are laid out
+// alike, each in one piece, so that what is full moves in one copy.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +21,7 @@ struct InputField {
 // One set of host buffers.
 struct InputStage {
   std::vector<std::vector<void*>> buffers;  // [micro][field]
-  uint32_t* valid = nullptr;
+  uint32_t* valid = nullptr;                // where the piece begins
   std::unique_ptr<Event> copied;
   uint32_t micros = 0;
 };
@@ -37,16 +38,22 @@ class InputBuffers {
   void* landing(uint32_t micro, size_t field) const { return landing_[micro][field]; }  // device, like device_buffer
   uint32_t* valid() const { return valid_; }                                            // [n_micro] device
   uint32_t* landed_valid() const { return landed_valid_; }
+  // Of all of it, from `valid` on. full: the stage has all micro-batches with all their rows.
+  uint64_t bytes() const { return bytes_; }
+  bool full(const InputStage& stage) const;
   const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
 
  private:
-  std::vector<std::vector<void*>> allocate(uint32_t place, uint32_t n_micro, uint32_t rows);
-  void describe_tensors(std::span<const esp_field* const> fields, uint32_t n_micro);
+  using Places = std::vector<std::vector<void*>>;  // [micro][field]
+  uint32_t* allocate(uint32_t place, Places& places);
+  void describe_tensors(std::span<const esp_field* const> fields);
 
   Arena arena_;
+  const uint32_t n_micro_, rows_;
+  uint64_t bytes_ = 0;
   std::vector<InputField> fields_;
   InputStage stages_[2];
-  std::vector<std::vector<void*>> device_buffers_, landing_;  // [micro][field]
+  Places device_buffers_, landing_;
   uint32_t* valid_ = nullptr;
   uint32_t* landed_valid_ = nullptr;
   std::vector<std::vector<esp_tensor>> tensors_;

@@ -110,17 +110,21 @@ void InputPipeline::copy_in(InputStage& stage) {
 
 void InputPipeline::copy_by_landing(InputStage& stage) {
   Stream& compute = device_.compute();
-  const uint64_t valid_bytes = stage.micros * sizeof(uint32_t);
+  const bool full = buffers_.full(stage);
+  const uint64_t head = full ? buffers_.bytes() : stage.micros * sizeof(uint32_t);  // with all that follows, or alone
+  const auto for_each_rest = [&](const std::function<void(const Piece&)>& visit) {
+    if (!full) for_each_piece(stage, visit);
+  };
   device_.wait(*arrivals_, *left_);
-  device_.kernels().copy(*arrivals_, buffers_.landed_valid(), stage.valid, valid_bytes);
-  for_each_piece(stage, [&](const Piece& piece) {
+  device_.kernels().copy(*arrivals_, buffers_.landed_valid(), stage.valid, head);
+  for_each_rest([&](const Piece& piece) {
     device_.kernels().copy(*arrivals_, buffers_.landing(piece.micro, piece.field),
                            stage.buffers[piece.micro][piece.field], piece.bytes);
   });
   device_.record(*stage.copied, *arrivals_);
   device_.wait(compute, *stage.copied);
-  device_.kernels().copy(compute, buffers_.valid(), buffers_.landed_valid(), valid_bytes);
-  for_each_piece(stage, [&](const Piece& piece) {
+  device_.kernels().copy(compute, buffers_.valid(), buffers_.landed_valid(), head);
+  for_each_rest([&](const Piece& piece) {
     device_.kernels().copy(compute, buffers_.device_buffer(piece.micro, piece.field),
                            buffers_.landing(piece.micro, piece.field), piece.bytes);
   });

@@ -6,9 +6,10 @@ namespace esp::runtime {
 
 LossMeter::LossMeter(Device& device, Communicator& data, uint32_t eval_rows)
     : device_(device), data_(data), arena_(device.memory(), "metrics"), eval_rows_(std::max(eval_rows, 1u)) {
-  const uint64_t sums_bytes = sizeof(double) * static_cast<uint64_t>(data.size());
-  sums_ = static_cast<double*>(arena_.alloc(ESP_DEVICE, sums_bytes, ESP_TAG_OTHER));
-  correct_ = static_cast<uint64_t*>(arena_.alloc(ESP_DEVICE, sizeof(uint64_t), ESP_TAG_OTHER));
+  const auto size = static_cast<uint64_t>(data.size());
+  const uint64_t sums_bytes = sizeof(double) * size;
+  sums_ = static_cast<double*>(arena_.alloc(ESP_DEVICE, sums_bytes + sizeof(uint64_t), ESP_TAG_OTHER));
+  correct_ = reinterpret_cast<uint64_t*>(sums_ + size);
   predicted_ = static_cast<int32_t*>(arena_.alloc(ESP_DEVICE, sizeof(int32_t) * eval_rows_, ESP_TAG_OTHER));
   local_sum_host_ = static_cast<double*>(arena_.alloc(ESP_PINNED, sizeof(double), ESP_TAG_OTHER));
   correct_host_ = static_cast<uint64_t*>(arena_.alloc(ESP_PINNED, sizeof(uint64_t), ESP_TAG_OTHER));
@@ -24,8 +25,8 @@ LossMeter::~LossMeter() {
 }
 
 void LossMeter::begin() {
-  device_.kernels().zero(device_.compute(), sums_, sizeof(double) * static_cast<uint64_t>(data_.size()));
-  device_.kernels().zero(device_.compute(), correct_, sizeof(uint64_t));
+  const uint64_t sums_bytes = sizeof(double) * static_cast<uint64_t>(data_.size());
+  device_.kernels().zero(device_.compute(), sums_, sums_bytes + sizeof(uint64_t));
 }
 
 void LossMeter::end(uint64_t step) {

@@ -40,7 +40,7 @@ class LossMeter {
   Arena arena_;
   uint32_t eval_rows_;
   double* sums_;        // [size] device; the own entry is added to, all_reduce fills the others
-  uint64_t* correct_;   // device
+  uint64_t* correct_;   // device, right behind the sums, so that one operation zeroes both
   int32_t* predicted_;  // [eval_rows] device
   double* sums_host_[kSlots];
   double* local_sum_host_;
