@@ -112,7 +112,7 @@ inline constexpr uint64_t kMatmulBytes = 32ull << 20;
 
 // Whether weight gradients of micro-batches of `rows` may have a stream of their own: small ones do not fill a GPU, and
 // large ones only get into each other's way. What is computed twice has one place.
-inline constexpr uint64_t kMostRowsAside = 16;
+inline constexpr uint64_t kMostRowsAside = 32;
 inline bool weights_aside(uint64_t rows, Keep keep) {
   return rows != 0 && rows <= kMostRowsAside && keep == Keep::kAll;
 }
