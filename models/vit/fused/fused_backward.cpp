@@ -55,6 +55,7 @@ void FusedExecutor::block_backward(int layer) {
   const bool last = is_last(layer);
   if (keep_ == Keep::kInputs && !last) {
     block_forward(layer, training_.inputs[static_cast<size_t>(layer)], nullptr, false);
+    gelu_forward(launch(), static_cast<int64_t>(all_rows()) * shape_.inner, slots.inner, slots.gelu);
   }
   // The sum over rows of the gradient that arrives here was left by the norm above.
   const float* above = last ? scratch_.head_partials : scratch_.norm1_partials[of_three(layer + 1)];
@@ -73,10 +74,13 @@ void FusedExecutor::block_backward(int layer) {
 void FusedExecutor::mlp_backward(int layer, const BlockSlots& slots, const MlpFlow& flow) {
   const BlockParameters& ids = blocks_[static_cast<size_t>(layer)];
   const int64_t inner = shape_.inner, m = flow.rows;
-  void* wide = scratch_.wide[of_two(layer)];
+  // With two wide places for a block, the gradient takes the place of GELU's values.
+  const bool halves = keep_ == Keep::kInputs && !is_last(layer);
+  void* wide = halves ? slots.gelu : scratch_.wide[of_two(layer)];
   float* gelu_sums = scratch_.gelu_partials[of_two(layer)];
   const int c = shape_.hidden, partials = norm_backward_partials(processors_);
-  const bool own = is_last(layer) || keep_ == Keep::kAll;  // GELU's values are still there
+  const bool own = is_last(layer) || keep_ == Keep::kAll || halves;  // GELU's values are still there
+  if (halves) weight_gradient(ids.outer.weight, m, c, inner, flow.out, slots.gelu);
   MatmulOperands into_wide;
   into_wide.x = wide;
   into_wide.weight = parameter(ids.outer.weight);
@@ -86,7 +90,7 @@ void FusedExecutor::mlp_backward(int layer, const BlockSlots& slots, const MlpFl
   weights_may_follow();
   sum(ids.inner.bias, gelu_sums, gelu_backward_partials(processors_, static_cast<int>(m), shape_.inner), shape_.inner,
       shape_.inner);
-  weight_gradient(ids.outer.weight, m, c, inner, flow.out, slots.gelu);
+  if (!halves) weight_gradient(ids.outer.weight, m, c, inner, flow.out, slots.gelu);
   if (keep_ == Keep::kNoGeluNorm && !is_last(layer)) {
     norm_forward(launch(), static_cast<int>(m), c, c, shape_.eps, slots.middle, parameter(ids.norm2.weight),
                  parameter(ids.norm2.bias), slots.norm2, nullptr);
@@ -113,6 +117,7 @@ void FusedExecutor::attention_backward_branch(int layer, const BlockSlots& slots
   void* const dqkv = scratch_.qkv[of_two(layer)];
   float* const attention_sums = scratch_.attention_partials[of_two(layer)];
   float* const norm_sums = scratch_.norm1_partials[of_three(layer)];
+  if (keep_ == Keep::kInputs) attend(layer, x, slots);
   weights_may_follow();
   weight_gradient(ids.attended.weight, all_rows(), c, c, middle, slots.attended);
   MatmulOperands of_attended;

@@ -110,7 +110,8 @@ void FusedExecutor::allocate(const esp_model_run& run) {
   Carver count_scratch, count_training, count_evaluation;
   scratch_ = carve_scratch(count_scratch, shape_, rows, eval_rows, keep_, processors_);
   if (rows != 0) carve_activations(count_training, shape_, rows, keep_, scratch_);
-  carve_evaluation(count_evaluation, shape_, eval_rows);
+  const BlockSlots* lent = lent_to_evaluation(scratch_, rows, eval_rows, keep_);
+  carve_evaluation(count_evaluation, shape_, eval_rows, lent);
   const uint64_t kept = std::max(count_training.used(), count_evaluation.used());
   memory_ = std::make_unique<Memory>(setup_);
   void* activations = memory_->take(kept, ESP_TAG_ACTIVATION);
@@ -118,12 +119,12 @@ void FusedExecutor::allocate(const esp_model_run& run) {
   Carver training(activations), evaluation(activations);  // one at a time
   scratch_ = carve_scratch(scratch, shape_, rows, eval_rows, keep_, processors_);
   if (rows != 0) training_ = carve_activations(training, shape_, rows, keep_, scratch_);
-  evaluation_ = carve_evaluation(evaluation, shape_, eval_rows);
+  evaluation_ = carve_evaluation(evaluation, shape_, eval_rows, lent);
 
   const bool by_time = (run.flags & ESP_RUN_DETERMINISTIC) == 0;
   const bool borrowed = kept >= matmuls_->tuning_bytes();
   void* memory = borrowed ? activations : memory_->take(matmuls_->tuning_bytes(), ESP_TAG_WORKSPACE);
-  matmuls_->tune(memory, by_time, stream_, {scratch_.matmul, kMatmulBytes});
+  matmuls_->tune(memory, by_time, stream_, {scratch_.matmul, matmul_bytes(keep_)});
   check(cudaStreamSynchronize(stream_), "timing products");
   if (!borrowed) memory_->give_back_last();
 }
@@ -295,7 +296,7 @@ void FusedExecutor::product(Product product, int64_t m, int64_t n, int64_t k, co
                           result};
   const bool aside = product == Product::kWeight && weight_stream_ != stream_;
   matmuls_->run(shape, operands, aside ? weight_stream_ : stream_,
-                {aside ? scratch_.weight_matmul : scratch_.matmul, kMatmulBytes});
+                {aside ? scratch_.weight_matmul : scratch_.matmul, matmul_bytes(keep_)});
 }
 
 void FusedExecutor::weight_gradient(uint32_t id, int64_t m, int64_t n, int64_t k, const void* dy, const void* x,

@@ -86,6 +86,8 @@ class FusedExecutor {
 
   void embedding_forward(void* x);
   void block_forward(int layer, const void* x, void* y, bool whole);
+  void first_norm(int layer, const void* x, const BlockSlots& slots);
+  void attend(int layer, const void* x, const BlockSlots& slots);  // norm1, query, key, value and attention
   void attention_branch(int layer, const void* x, const BlockSlots& slots);
   void class_branch(int layer, const void* x, const BlockSlots& slots);
   void mlp_branch(int layer, const BlockSlots& slots, int64_t m, void* y, bool whole);

@@ -39,10 +39,8 @@ void FusedExecutor::embedding_forward(void* x) {
 // whole false: again for backward, as far as it needs it: up to the MLP's inner values.
 void FusedExecutor::block_forward(int layer, const void* x, void* y, bool whole) {
   const BlockSlots& slots = activations().blocks[static_cast<size_t>(layer)];
-  const BlockParameters& ids = blocks_[static_cast<size_t>(layer)];
-  norm_forward(launch(), all_rows(), shape_.hidden, shape_.hidden, shape_.eps, x, parameter(ids.norm1.weight),
-               parameter(ids.norm1.bias), slots.norm1, reinterpret_cast<float2*>(slots.moments1));
   if (is_last(layer)) {
+    first_norm(layer, x, slots);
     class_branch(layer, x, slots);
   } else {
     attention_branch(layer, x, slots);
@@ -50,12 +48,24 @@ void FusedExecutor::block_forward(int layer, const void* x, void* y, bool whole)
   mlp_branch(layer, slots, is_last(layer) ? rows() : all_rows(), y, whole);
 }
 
+void FusedExecutor::first_norm(int layer, const void* x, const BlockSlots& slots) {
+  const AffineIds& ids = blocks_[static_cast<size_t>(layer)].norm1;
+  norm_forward(launch(), all_rows(), shape_.hidden, shape_.hidden, shape_.eps, x, parameter(ids.weight),
+               parameter(ids.bias), slots.norm1, reinterpret_cast<float2*>(slots.moments1));
+}
+
+void FusedExecutor::attend(int layer, const void* x, const BlockSlots& slots) {
+  const int64_t c = shape_.hidden;
+  first_norm(layer, x, slots);
+  const Packed qkv = packed(blocks_[static_cast<size_t>(layer)]);
+  linear(all_rows(), 3 * c, c, slots.norm1, qkv.weight, qkv.bias, slots.qkv);
+  attention_forward(launch(), {rows(), tokens(), shape_.heads}, slots.qkv, slots.attended, slots.lse);
+}
+
 void FusedExecutor::attention_branch(int layer, const void* x, const BlockSlots& slots) {
   const BlockParameters& ids = blocks_[static_cast<size_t>(layer)];
   const int64_t c = shape_.hidden;
-  const Packed qkv = packed(ids);
-  linear(all_rows(), 3 * c, c, slots.norm1, qkv.weight, qkv.bias, slots.qkv);
-  attention_forward(launch(), {rows(), tokens(), shape_.heads}, slots.qkv, slots.attended, slots.lse);
+  attend(layer, x, slots);
   linear(all_rows(), c, c, slots.attended, parameter(ids.attended.weight), parameter(ids.attended.bias), slots.middle,
          0, x);
 }

@@ -10,21 +10,33 @@ constexpr int kMostTokens = 208;
 constexpr int kWidest = 1024;
 constexpr int kLane = 8;
 
-// Slots of a block over `rows` images; only those that `keep` keeps are carved, the others are left NULL.
-BlockSlots carve_block(Carver& carver, const ModelShape& shape, uint64_t rows, bool last, bool norms, bool gelu) {
+// What a block has of its own.
+struct Own {
+  bool norms = true, gelu = true;
+  bool tokens = true;  // false: neither norm1 nor qkv, the last block's only slots over all tokens
+};
+
+Own own_of(Keep keep, bool last) {
+  // The last block's slots are few, and its backward comes right after its forward: nothing of it is computed twice.
+  if (last) return {true, true, keep != Keep::kInputs};
+  return {keep < Keep::kNoGeluNorm, keep == Keep::kAll, true};
+}
+
+// Slots of a block over `rows` images; what it does not own is left NULL.
+BlockSlots carve_block(Carver& carver, const ModelShape& shape, uint64_t rows, bool last, const Own& own) {
   const auto c = static_cast<uint64_t>(shape.hidden);
   const auto inner = static_cast<uint64_t>(shape.inner);
   const uint64_t all = rows * static_cast<uint64_t>(shape.tokens());
   const uint64_t m = last ? rows : all;
   BlockSlots slots;
-  if (norms) slots.norm1 = carver.halves(all * c);
-  slots.qkv = carver.halves(all * c * (last ? 2 : 3));
+  if (own.norms && own.tokens) slots.norm1 = carver.halves(all * c);
+  if (own.tokens) slots.qkv = carver.halves(all * c * (last ? 2 : 3));
   if (last) slots.query = carver.halves(rows * c);
   slots.attended = carver.halves(m * c);
   slots.middle = carver.halves(m * c);
-  if (norms) slots.norm2 = carver.halves(m * c);
+  if (own.norms) slots.norm2 = carver.halves(m * c);
   slots.inner = carver.halves(m * inner);
-  if (gelu) slots.gelu = carver.halves(m * inner);
+  if (own.gelu) slots.gelu = carver.halves(m * inner);
   slots.moments1 = carver.array<Moments>(all);
   slots.moments2 = carver.array<Moments>(m);
   if (!last) slots.lse = carver.array<float>(all * static_cast<uint64_t>(shape.heads));
@@ -34,6 +46,7 @@ BlockSlots carve_block(Carver& carver, const ModelShape& shape, uint64_t rows, b
 // Takes the slots that are NULL from what is shared.
 void complete(BlockSlots& slots, const BlockSlots& shared) {
   if (slots.norm1 == nullptr) slots.norm1 = shared.norm1;
+  if (slots.qkv == nullptr) slots.qkv = shared.qkv;
   if (slots.norm2 == nullptr) slots.norm2 = shared.norm2;
   if (slots.gelu == nullptr) slots.gelu = shared.gelu;
 }
@@ -72,12 +85,9 @@ Activations carve_activations(Carver& carver, const ModelShape& shape, uint64_t 
   for (int layer = 0; layer < shape.layers; ++layer) {
     const bool last = layer + 1 == shape.layers;
     kept.inputs.push_back(carver.halves(block_input(shape, rows)));
-    // The last block's slots are few, and its backward comes right after its forward: nothing of it is computed twice.
-    const bool own = keep != Keep::kInputs || last;
     BlockSlots slots = scratch.shared;
-    if (own) {
-      const bool norms = keep < Keep::kNoGeluNorm || last;
-      slots = carve_block(carver, shape, rows, last, norms, keep == Keep::kAll || last);
+    if (keep != Keep::kInputs || last) {
+      slots = carve_block(carver, shape, rows, last, own_of(keep, last));
       complete(slots, scratch.shared);
     }
     kept.blocks.push_back(slots);
@@ -86,10 +96,10 @@ Activations carve_activations(Carver& carver, const ModelShape& shape, uint64_t 
   return kept;
 }
 
-Activations carve_evaluation(Carver& carver, const ModelShape& shape, uint64_t rows) {
+Activations carve_evaluation(Carver& carver, const ModelShape& shape, uint64_t rows, const BlockSlots* lent) {
   Activations kept;
   void* inputs[2] = {carver.halves(block_input(shape, rows)), carver.halves(block_input(shape, rows))};
-  const BlockSlots slots = carve_block(carver, shape, rows, false, true, true);
+  const BlockSlots slots = lent != nullptr ? *lent : carve_block(carver, shape, rows, false, {});
   for (int layer = 0; layer < shape.layers; ++layer) {
     kept.inputs.push_back(inputs[layer % 2]);
     kept.blocks.push_back(slots);
@@ -100,6 +110,30 @@ Activations carve_evaluation(Carver& carver, const ModelShape& shape, uint64_t r
   return kept;
 }
 
+namespace {
+
+// The slots of blocks that keep nothing but their inputs, see Scratch.
+void carve_halves(Carver& carver, const ModelShape& shape, uint64_t rows, Scratch& scratch) {
+  const auto c = static_cast<uint64_t>(shape.hidden);
+  const uint64_t m = rows * static_cast<uint64_t>(shape.tokens());
+  const auto behind_qkv = [&](void* place) {
+    return reinterpret_cast<void*>(reinterpret_cast<uintptr_t>(place) + (m * 3 * c * 2 + 255) / 256 * 256);
+  };
+  BlockSlots& shared = scratch.shared;
+  shared.inner = scratch.wide[0];
+  scratch.branch = behind_qkv(scratch.wide[0]);
+  shared.gelu = carver.bytes(m * std::max(static_cast<uint64_t>(shape.inner), 4 * c) * 2 + 255);
+  shared.qkv = shared.gelu;
+  shared.attended = behind_qkv(shared.gelu);
+  shared.middle = carver.halves(m * c);
+  shared.norm1 = shared.norm2 = carver.halves(m * c);
+  shared.moments1 = carver.array<Moments>(m);
+  shared.moments2 = carver.array<Moments>(m);
+  shared.lse = carver.array<float>(m * static_cast<uint64_t>(shape.heads));
+}
+
+}  // namespace
+
 Scratch carve_scratch(Carver& carver, const ModelShape& shape, uint64_t rows, uint64_t eval_rows, Keep keep,
                       int processors) {
   const auto c = static_cast<uint64_t>(shape.hidden);
@@ -108,20 +142,21 @@ Scratch carve_scratch(Carver& carver, const ModelShape& shape, uint64_t rows, ui
   const auto tokens = static_cast<uint64_t>(shape.tokens());
   const uint64_t m = rows * tokens;
   Scratch scratch;
-  scratch.matmul = carver.bytes(kMatmulBytes);
+  scratch.matmul = carver.bytes(matmul_bytes(keep));
   scratch.packed = carver.halves(3 * c * c + 3 * c);
-  const uint64_t widest = std::max({inner, 3 * c, static_cast<uint64_t>(shape.patch_values())});
-  scratch.wide[0] = carver.halves(std::max(rows, eval_rows) * tokens * widest);
+  const bool halves = keep == Keep::kInputs;
+  const uint64_t widest = std::max({inner, (halves ? 4 : 3) * c, static_cast<uint64_t>(shape.patch_values())});
+  scratch.wide[0] = carver.bytes(std::max(rows, eval_rows) * tokens * widest * 2 + (halves ? 255 : 0));
   if (rows == 0) return scratch;
   const bool aside = weights_aside(rows, keep);
-  if (aside) scratch.weight_matmul = carver.bytes(kMatmulBytes);
+  if (aside) scratch.weight_matmul = carver.bytes(matmul_bytes(keep));
   scratch.wide[1] = aside ? carver.halves(m * widest) : scratch.wide[0];
   for (void*& qkv : scratch.qkv) qkv = aside ? carver.halves(m * 3 * c) : scratch.wide[0];
   scratch.flow[0] = carver.halves(m * c);
   for (void** of_block : {&scratch.flow[1], &scratch.flow[2], &scratch.middle[0], &scratch.middle[1]}) {
     *of_block = aside ? carver.halves(m * c) : scratch.flow[0];
   }
-  scratch.branch = carver.halves(m * c);
+  if (!halves) scratch.branch = carver.halves(m * c);
   scratch.class_flow = carver.halves(rows * c);
   scratch.class_middle = carver.halves(rows * c);
   scratch.class_branch = carver.halves(rows * c);
@@ -137,8 +172,8 @@ Scratch carve_scratch(Carver& carver, const ModelShape& shape, uint64_t rows, ui
   for (float*& of_attention : scratch.attention_partials) of_attention = carver.array<float>(rows * 2 * c);
   scratch.classifier = carver.array<float>(classes * c + classes);
   scratch.positions = carver.array<float>(tokens * c);
-  if (keep == Keep::kInputs) {
-    scratch.shared = carve_block(carver, shape, rows, false, true, true);
+  if (halves) {
+    carve_halves(carver, shape, rows, scratch);
   } else {
     if (keep >= Keep::kNoGelu) scratch.shared.gelu = carver.halves(m * inner);
     if (keep >= Keep::kNoGeluNorm) {
@@ -160,7 +195,7 @@ MemoryNeed memory_need(const ModelShape& shape, uint64_t rows, uint64_t eval_row
       Carver one;
       one.halves(block_input(shape, rows));
       if (of_level != Keep::kInputs || last) {
-        carve_block(one, shape, rows, last, of_level < Keep::kNoGeluNorm || last, of_level == Keep::kAll || last);
+        carve_block(one, shape, rows, last, own_of(of_level, last));
       }
       need.kept.push_back(rows != 0 ? one.used() : 0);
     }
@@ -169,8 +204,8 @@ MemoryNeed memory_need(const ModelShape& shape, uint64_t rows, uint64_t eval_row
     need.kept.push_back(rows != 0 ? head.used() : 0);
   }
   Carver scratch, evaluation;
-  carve_scratch(scratch, shape, rows, eval_rows, keep, processors);
-  carve_evaluation(evaluation, shape, eval_rows);
+  const Scratch places = carve_scratch(scratch, shape, rows, eval_rows, keep, processors);
+  carve_evaluation(evaluation, shape, eval_rows, lent_to_evaluation(places, rows, eval_rows, keep));
   uint64_t kept = 0;
   for (size_t unit = 0; unit < units; ++unit) kept += need.kept[static_cast<size_t>(keep) * units + unit];
   need.workspace = scratch.used() + (evaluation.used() > kept ? evaluation.used() - kept : 0);

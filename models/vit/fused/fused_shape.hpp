@@ -85,8 +85,13 @@ struct Activations {
 // Used within a unit, or from one unit to the next. Arrays: blocks take turns by their index, so that a block's weight
 // gradients may be computed while the block below is under way, and sums of columns are there when it wants them.
 // Where weight gradients have no stream of their own, large ones are one and the same.
+//
+// Where inputs alone are kept, a block lives in two wide places, since it is computed again in halves: behind attention
+// (MLP's backward), then attention alone. `wide` holds values before GELU, in attention's backward the gradients of
+// query, key, value and branch; shared.gelu holds attention (shared.qkv, shared.attended), in between GELU's values and
+// their gradient.
 struct Scratch {
-  void* matmul = nullptr;         // kMatmulBytes
+  void* matmul = nullptr;         // matmul_bytes
   void* weight_matmul = nullptr;  // the same for weight gradients on a stream of their own; NULL: they have none
   void* packed = nullptr;         // [3 C, C] and [3 C]: query, key and value together
   void* wide[2] = {};             // [M, max(I, patch values)]: gradients inside the MLP, patches
@@ -108,7 +113,8 @@ struct Scratch {
   // Instead of what is not kept:
   BlockSlots shared;
 };
-inline constexpr uint64_t kMatmulBytes = 32ull << 20;
+// Of the products' own scratch memory. Who keeps the blocks' inputs alone wants memory more than the last percent.
+inline uint64_t matmul_bytes(Keep keep) { return (keep == Keep::kInputs ? 8ull : 32ull) << 20; }
 
 // Whether weight gradients of micro-batches of `rows` may have a stream of their own: small ones do not fill a GPU, and
 // large ones only get into each other's way. What is computed twice has one place.
@@ -118,8 +124,12 @@ inline bool weights_aside(uint64_t rows, Keep keep) {
 }
 
 Activations carve_activations(Carver& carver, const ModelShape& shape, uint64_t rows, Keep keep, Scratch& scratch);
-// Evaluation keeps nothing: two inputs in turns and one block's slots.
-Activations carve_evaluation(Carver& carver, const ModelShape& shape, uint64_t rows);
+// Evaluation keeps nothing: two inputs in turns and one block's slots, its own or lent.
+Activations carve_evaluation(Carver& carver, const ModelShape& shape, uint64_t rows, const BlockSlots* lent);
+// Slots of training that hold a block of `eval_rows` images, or NULL.
+inline const BlockSlots* lent_to_evaluation(const Scratch& scratch, uint64_t rows, uint64_t eval_rows, Keep keep) {
+  return keep == Keep::kInputs && rows >= eval_rows && rows != 0 ? &scratch.shared : nullptr;
+}
 // rows: of a training micro-batch, 0 without training.
 Scratch carve_scratch(Carver& carver, const ModelShape& shape, uint64_t rows, uint64_t eval_rows, Keep keep,
                       int processors);

@@ -170,10 +170,10 @@ void Matmuls::tune(void* memory, bool by_time, cudaStream_t stream, Workspace wo
   bool filled = false;
   for (const auto& [shape, plan] : plans_) {
     if (plan->chosen) continue;
-    const std::string key = shape.text();
+    const std::string key = shape.text() + " with " + std::to_string(workspace.bytes >> 20) + " MiB";
     const auto known = by_time ? file.find(machine_ + key) : std::nullopt;
     cublasLtMatmulHeuristicResult_t result{};
-    if (known && known->workspace <= workspace.bytes &&
+    if (known &&
         cublasLtMatmulAlgoCheck(handle_, plan->desc, plan->a, plan->b, plan->d, plan->d, &known->algorithm, &result) ==
             CUBLAS_STATUS_SUCCESS &&
         result.workspaceSize <= workspace.bytes) {

@@ -80,5 +80,16 @@ TEST(ExecutorChoice, EachLevelKeepsLessThanTheOneBefore) {
   }
 }
 
+// Eleven widths of tokens, of them two places four widths wide; products' scratch and partial sums are the rest.
+TEST(ExecutorChoice, BlocksThatAreComputedAgainLiveInTwoWidePlaces) {
+  const fused::MemoryNeed need = fused::memory_need(base(), 32, 32, fused::Keep::kInputs);
+  const uint64_t width = uint64_t{32} * 197 * 768 * 2;
+  EXPECT_GE(need.workspace, 11 * width);
+  EXPECT_LT(need.workspace, 11 * width + (28ull << 20));
+  uint64_t kept = 0;
+  for (size_t unit = 0; unit < 14; ++unit) kept += need.kept[3 * 14 + unit];
+  EXPECT_LT(kept, 12 * width + (2ull << 20));
+}
+
 }  // namespace
 }  // namespace esp::vit::test
