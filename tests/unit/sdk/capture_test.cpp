@@ -16,6 +16,7 @@ struct Case {
   std::map<std::string, const char*> texts;
   Addition addition = Addition::kRanksThenMicros;
   uint32_t period = 0;  // of averages of weights
+  uint64_t budget = 0;  // of device memory
 };
 std::ostream& operator<<(std::ostream& out, const Case& one) { return out << one.name; }
 
@@ -37,6 +38,7 @@ const Case kCases[] = {
     {"Gemini", ESPALIER_GEMINI, {}, {}},
     {"GeminiMixed", ESPALIER_GEMINI, {{"parameter_offload", real(0.5)}, {"optimizer_offload", real(0.75)}}, {}},
     {"GeminiOnTheHost", ESPALIER_GEMINI, {{"parameter_offload", real(1)}, {"optimizer_offload", real(1)}}, {}},
+    {"GeminiThatAdapts", ESPALIER_GEMINI, {}, {{"placement", "auto"}}, Addition::kRanksThenMicros, 0, 24000},
     kLocalSgd,
 };
 
@@ -51,6 +53,7 @@ ToySettings captured(const Case& one, uint32_t evaluate_every) {
   settings.update.flags = ESP_UPDATE_NORM;
   settings.evaluate_every = evaluate_every;
   settings.capture = true;
+  settings.budget_device = one.budget;
   return settings;
 }
 

@@ -128,7 +128,6 @@ class MockHost {
   bool on_threads = false;        // every stream runs on one of its own
   int64_t swallowed_wait = -1;    // number of a call of `wait` that does nothing
   uint64_t trained_elements = 0;  // of the whole model
-  std::vector<uint64_t> numel;    // [param]
 
   std::vector<Op> ops;
   std::map<uint32_t, esp_bind> params, gradients;              // as bound

@@ -29,7 +29,6 @@ class Rank {
     result_.host->on_threads = settings.on_threads;
     result_.host->swallowed_wait = settings.swallowed_wait;
     for (uint32_t param = 0; param < Toy::kParams; ++param) {
-      result_.host->numel.push_back(toy_.view().params[param]->numel);
       if (toy_.trainable(param)) result_.host->trained_elements += toy_.view().params[param]->numel;
     }
   }
@@ -38,11 +37,10 @@ class Rank {
     if (start() && prepare()) {
       bool fine = evaluate();
       for (uint32_t i = 0; fine && i < settings_.steps; ++i) {
-        fine = settings_.mode == ESP_MODE_INFER || step(i);
-        if (!fine || (i + 1) % settings_.evaluate_every != 0) continue;
-        fine = evaluate();
-        if (fine && adapts() && i + 1 == result_.plan.warmup_steps) fine = adapt() && evaluate_again();
-        fine = fine && (i % 2 == 0 || evaluate_again());
+        const bool evaluates = (i + 1) % settings_.evaluate_every == 0;
+        fine = (settings_.mode == ESP_MODE_INFER || step(i)) && (!evaluates || evaluate());
+        if (fine && adapts() && i + 1 == result_.plan.warmup_steps) fine = adapt() && (!evaluates || evaluate_again());
+        fine = fine && (!evaluates || i % 2 == 0 || evaluate_again());
       }
       list(result_.shards_again);
       read_weights();
@@ -133,7 +131,10 @@ class Rank {
     result_.warmup_peak = host.peak;
     result_.adapt_ops[0] = host.ops.size();
     host.fork();
+    host.now = "adapt";
     const bool fine = check(table_->adapt(self_, &profile, &error_));
+    eager_.clear();  // only what comes behind it can be captured
+    captured_.clear();
     host.join();
     result_.adapt_ops[1] = host.ops.size();
     return fine && list(result_.shards);

@@ -63,6 +63,7 @@ const Case kCases[] = {
     {"zero3", {kHomeIsNotRead}},
     {"zero3_offload", {kHomeIsNotRead}},
     {"gemini", {kHomeIsNotRead}},
+    {"gemini_auto", {kHomeIsNotRead}},
     {"gemini_cpu_update", {kHomeIsNotRead}},
     {"gemini_cpu_update_alone", {}},
     {"gemini_mixed", {kHomeIsNotRead, kLandedAlready}},

@@ -28,6 +28,8 @@ uint64_t real(double value) {
   return bits;
 }
 
+constexpr uint64_t kBudget = 24000;  // bytes: of the toy, some fit on the device
+
 struct Case {
   std::string name;
   ToySettings settings;
@@ -85,6 +87,9 @@ std::vector<Case> cases() {
   all.push_back(gemini("gemini_cpu_update", 0, 1));
   all.push_back(gemini("gemini_mixed", 0.5, 0.75));
   all.push_back(gemini("gemini_host", 1, 1));
+  all.push_back(gemini("gemini_auto", 0, 0));  // adapts behind its warm-up
+  all.back().settings.texts["placement"] = "auto";
+  all.back().settings.budget_device = kBudget;
   all.push_back(with(gemini("gemini_mixed", 0.5, 0.75), "_once", 2, 1));
   all.push_back(with(gemini("gemini_cpu_update", 0, 1), "_alone", 1, 2));
   all.push_back(with(gemini("gemini_host", 1, 1), "_alone", 1, 1));
