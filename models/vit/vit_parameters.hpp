@@ -1,5 +1,5 @@
-// The parameters of a ViT: names and shapes as in transformers, and which unit of the chain reads them. The order is that
-// of transformers but for query, key and value, whose weights stand together.
+// The parameters of a ViT: names and shapes as in transformers, and which unit of the chain reads them. The order is
+// that of transformers but for query, key and value, whose weights stand together.
 #pragma once
 
 #include <cstdint>

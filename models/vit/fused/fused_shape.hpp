@@ -118,7 +118,7 @@ inline uint64_t matmul_bytes(Keep keep) { return (keep == Keep::kInputs ? 8ull :
 
 // Whether weight gradients of micro-batches of `rows` may have a stream of their own: small ones do not fill a GPU, and
 // large ones only get into each other's way. What is computed twice has one place.
-inline constexpr uint64_t kMostRowsAside = 32;
+inline constexpr uint64_t kMostRowsAside = 64;
 inline bool weights_aside(uint64_t rows, Keep keep) {
   return rows != 0 && rows <= kMostRowsAside && keep == Keep::kAll;
 }
