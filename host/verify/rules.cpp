@@ -95,7 +95,9 @@ constexpr Rule kRules[] = {
      "synchronous by design: --numerics own",
      true},
     {"NUM-02", "the norm is that of the averaged gradient over all ranks",
-     "norm_finish takes the group over which gradients are sharded, or NULL where each rank added all", true},
+     "norm_finish takes the group over which gradients are sharded, or NULL where each rank added all; for a strategy "
+     "that is not synchronous by design: --numerics own",
+     true},
     {"NUM-03", "ranks that see the same samples end where one rank ends", "average (ESP_AVG), do not sum", true},
     {"NUM-04", "equal inputs give equal bits", "do not let addresses, time or threads decide", true},
     {"NUM-05", "weights stay finite", "look for memory that was read before it was written", true},

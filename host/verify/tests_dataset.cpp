@@ -15,7 +15,6 @@
 namespace esp::verify {
 namespace {
 
-constexpr int64_t kPixels[] = {32, 32, 3};
 constexpr uint64_t kBytes = 32 * 32 * 3;
 constexpr uint64_t kGuard = 64;
 constexpr char kGuardByte = 0x5a;
@@ -46,14 +45,8 @@ class Data {
     check("create", component.component.create(&host_, &config_, &self_, &error_));
     check("describe", table_.describe(self_, &desc_, &error_));
     check_description();
-    const esp_field fields[] = {{sizeof(esp_field), ESP_U8, "pixels", kPixels, 3, 0},
-                                {sizeof(esp_field), ESP_U8, "flip", nullptr, 0, 0},
-                                {sizeof(esp_field), ESP_I64, "label", nullptr, 0, 0}};
-    const esp_field* list[] = {&fields[0], &fields[1], &fields[2]};
-    const uint32_t split = 0;
     n_ = std::min<uint64_t>(desc_->splits[0]->count, 24);
-    const esp_dataset_run run = {sizeof run, 3, list, 1, 2, &split, &n_};
-    check("prepare", table_.prepare(self_, &run, &error_));
+    prepare();
   }
   ~Data() {
     if (self_ != nullptr) table_.destroy(self_);
@@ -94,6 +87,18 @@ class Data {
   void check(const char* call, esp_status status) const {
     if (status == ESP_OK) return;
     throw Skip{std::string(call) + " refuses the defaults: " + error_.message};
+  }
+  // All that it is told is gone when this returns.
+  void prepare() {
+    const int64_t sides[] = {32, 32, 3};
+    const esp_field fields[] = {{sizeof(esp_field), ESP_U8, "pixels", sides, 3, 0},
+                                {sizeof(esp_field), ESP_U8, "flip", nullptr, 0, 0},
+                                {sizeof(esp_field), ESP_I64, "label", nullptr, 0, 0}};
+    const esp_field* list[] = {&fields[0], &fields[1], &fields[2]};
+    const uint32_t split = 0;
+    const uint64_t limit = n_;
+    const esp_dataset_run run = {sizeof run, 3, list, 1, 2, &split, &limit};
+    check("prepare", table_.prepare(self_, &run, &error_));
   }
   void check_description() const {
     const Where where{"describe"};

@@ -25,8 +25,8 @@ Facts facts_of(const ModelSubject& subject) {
     if (!model.create()) return;
     const esp_model_desc& desc = model.desc();
     for (uint32_t i = 0; i < desc.n_precisions; ++i) {
-      std::string precision = std::to_string(desc.precisions[i]);
-      findings.note(precision.insert(0, 1, 'p'));
+      std::string precision = "p";
+      findings.note(precision += std::to_string(desc.precisions[i]));
     }
     for (uint32_t i = 0; i < desc.n_units; ++i) findings.note(std::string("u") + desc.units[i]->name);
     for (uint32_t i = 0; i < desc.n_recompute; ++i) findings.note(std::string("l") + desc.recompute[i]);

@@ -31,7 +31,7 @@ typedef struct esp_dataset_desc {
   uint64_t fingerprint;       /* of the content as far as it is known before decoding; equal on all ranks */
 } esp_dataset_desc;
 
-/* What will be fetched. */
+/* What will be fetched. It and all that it points to live until prepare returns. */
 typedef struct esp_dataset_run {
   uint32_t struct_size;
   uint32_t n_fields;
