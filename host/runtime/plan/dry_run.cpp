@@ -6,6 +6,7 @@
 #include "runtime/plan/absent_ranks.hpp"
 #include "runtime/plan/counting_device.hpp"
 #include "runtime/train/input_buffers.hpp"
+#include "runtime/train/precision.hpp"
 
 namespace esp::runtime {
 namespace {

@@ -1,18 +1,14 @@
 #include "runtime/train/session.hpp"
 
 #include <sched.h>
-#include <sys/resource.h>
 
 #include <algorithm>
-#include <cstring>
 #include <functional>
-#include <map>
-#include <numeric>
 
 #include "runtime/comm/metered_communicator.hpp"
 #include "runtime/device/cuda_library.hpp"
-#include "runtime/train/memory_profile.hpp"
 #include "runtime/train/model_folder.hpp"
+#include "runtime/train/precision.hpp"
 
 namespace esp::runtime {
 namespace {
@@ -35,36 +31,6 @@ std::unique_ptr<Device> make_device(const Job& job) {
   return cuda.make_device(job.ranks.local_rank % cuda.device_count(), threads_of(job));
 }
 
-uint64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return static_cast<uint64_t>(usage.ru_maxrss) * 1024;
-}
-
-uint32_t precision_of(esp_dtype compute_t) {
-  switch (compute_t) {
-    case ESP_F32:
-      return ESP_PRECISION_FP32;
-    case ESP_BF16:
-      return ESP_PRECISION_BF16;
-    case ESP_F16:
-      return ESP_PRECISION_FP16;
-    default:
-      return ESP_PRECISION_DEFAULT;
-  }
-}
-
-esp_dtype compute_type_of(uint32_t precision) {
-  switch (precision) {
-    case ESP_PRECISION_BF16:
-      return ESP_BF16;
-    case ESP_PRECISION_FP16:
-      return ESP_F16;
-    default:
-      return ESP_F32;
-  }
-}
-
 std::string comma_list(const char* const* names, uint32_t n) {
   std::string list;
   for (uint32_t i = 0; i < n; ++i) list += (i == 0 ? "" : ", ") + std::string(names[i]);
@@ -79,31 +45,7 @@ uint32_t recompute_level(const esp_model_desc& model, const std::string& wanted)
                                     comma_list(model.recompute, model.n_recompute));
 }
 
-void require_precision(const esp_model_desc& model, uint32_t precision, const std::string& strategy) {
-  for (uint32_t i = 0; i < model.n_precisions; ++i) {
-    if (model.precisions[i] == precision) return;
-  }
-  throw Error(ExitCode::kUsage, std::string("precision ") + precision_name(precision) +
-                                    " (asked for by train.precision or " + strategy + ") is not offered by " +
-                                    model.name + " on this device");
-}
-
 }  // namespace
-
-const char* precision_name(uint32_t precision) {
-  switch (precision) {
-    case ESP_PRECISION_FP32:
-      return "fp32";
-    case ESP_PRECISION_TF32:
-      return "tf32";
-    case ESP_PRECISION_BF16:
-      return "bf16";
-    case ESP_PRECISION_FP16:
-      return "fp16";
-    default:
-      return "unknown";
-  }
-}
 
 Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), observer(the_observer) {
   const RankFacts& ranks = job.ranks;
@@ -393,71 +335,6 @@ void Session::agree_over_ranks() {
       }
     }
   }
-}
-
-void Session::adapt() {
-  device->sync(device->compute());
-  adapt_to(peak_of_model());
-  device->sync(device->compute());
-  driver->forget_graphs();
-}
-
-uint64_t Session::peak_of_model() {
-  const uint64_t from_host = model_services->arena().used(ESP_DEVICE);
-  if (device->kind() == ESP_CUDA) return from_host + device->foreign_memory().torch_allocated_peak;
-  uint64_t own[ESP_N_TAGS] = {};
-  model->call_if_present("memory_stats", &esp_model_v1::memory_stats, own);
-  return std::accumulate(std::begin(own), std::end(own), from_host);
-}
-
-// What saving will need is taken for granted: it comes when the strategy holds what it now decides to hold.
-void Session::adapt_to(uint64_t model_peak) {
-  const uint64_t of_host = device->memory().usage().device_current - strategy_services->arena().used(ESP_DEVICE) -
-                           model_services->arena().used(ESP_DEVICE);
-  MemoryProfile profile(view->view(), need_, model_run_.recompute);
-  profile.observe(model_peak);
-  profile.add(of_host + ShardStaging::kDeviceBytes);
-  profile.agree(*world.control, run_.budget_device);
-  const esp_profile table = profile.table();
-  strategy->call("adapt", &esp_strategy_v1::adapt, &table);
-}
-
-MemoryReport Session::memory_report() {
-  const MemoryUsage usage = device->memory().usage();
-  uint64_t of_model[ESP_N_TAGS] = {};
-  model->call_if_present("memory_stats", &esp_model_v1::memory_stats, of_model);
-  MemoryByTag mine{usage.peak, usage.device.peak, usage.pinned.peak};
-  uint64_t model_bytes = 0;
-  for (uint32_t tag = 0; tag < ESP_N_TAGS; ++tag) {
-    mine.both[tag] += of_model[tag];
-    mine.device[tag] += of_model[tag];
-    model_bytes += of_model[tag];
-  }
-  const ForeignMemory foreign = device->foreign_memory();
-  const bool on_gpu = device->kind() == ESP_CUDA;
-  const uint64_t allocated = on_gpu ? usage.device_peak + foreign.torch_allocated_peak : usage.total_peak + model_bytes;
-  std::vector<double> totals = {static_cast<double>(allocated),
-                                static_cast<double>(on_gpu ? foreign.device_peak : peak_resident_bytes())};
-  world.control->all_reduce(totals, ControlOp::kMax);
-  MemoryReport report;
-  report.by_tag = max_over_ranks(*world.control, mine);
-  report.peak_allocated_bytes = static_cast<uint64_t>(totals[0]);
-  report.peak_device_bytes = static_cast<uint64_t>(totals[1]);
-  return report;
-}
-
-MemoryByTag max_over_ranks(ControlGroup& group, const MemoryByTag& bytes) {
-  std::vector<double> values;
-  for (const TagBytes* tags : {&bytes.both, &bytes.device, &bytes.pinned}) {
-    values.insert(values.end(), tags->begin(), tags->end());
-  }
-  group.all_reduce(values, ControlOp::kMax);
-  MemoryByTag largest;
-  auto value = values.begin();
-  for (TagBytes* tags : {&largest.both, &largest.device, &largest.pinned}) {
-    for (uint64_t& tag : *tags) tag = static_cast<uint64_t>(*value++);
-  }
-  return largest;
 }
 
 void Session::save_model() {

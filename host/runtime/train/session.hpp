@@ -107,6 +107,4 @@ void export_weights(const Job& job, Observer& observer);
 // All ranks call it.
 MemoryByTag max_over_ranks(ControlGroup& group, const MemoryByTag& bytes);
 
-const char* precision_name(uint32_t precision);
-
 }  // namespace esp::runtime
