@@ -56,7 +56,7 @@ int measure(const char* library, uint64_t calls, int repeats) {
   const auto values = options.values();
   const esp_config config{sizeof(esp_config), static_cast<uint32_t>(values.size()), values.data(), &run, nullptr, 0, 0};
   const esp::runtime::Instance instance{&component.component, {values.begin(), values.end()}, library};
-  Strategy strategy(instance, {library, ESP_STRATEGY, {&esp::name_phase, &esp::current_phase()}, {}}, ESP_STRATEGY_ID,
+  Strategy strategy(instance, {library, ESP_STRATEGY, {&esp::name_phase, &esp::current_phase}, {}}, ESP_STRATEGY_ID,
                     &host.host(), &config);
   double loader = HUGE_VAL, checked = HUGE_VAL;
   for (int i = 0; i < repeats; ++i) {

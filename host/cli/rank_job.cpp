@@ -17,7 +17,7 @@ runtime::Job make_job(runtime::Task task, const RunSetup& setup, const runtime::
   job.dataset = setup.dataset.instance();
   install_crash_handler(ranks);
   job.stop = install_stop_handler();
-  job.phases = {&name_phase, &current_phase()};
+  job.phases = {&name_phase, &current_phase};
   return job;
 }
 

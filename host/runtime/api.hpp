@@ -46,12 +46,27 @@ enum class Task { kTrain, kEvaluate, kExport };
 
 // Where a rank says what it is doing, for crash messages: see supervisor/phase.hpp. Without `name` nobody asks.
 struct PhaseBoard {
-  uint32_t (*name)(const char* text, bool in_plugin) = nullptr;  // [any thread] a number for enter
-  std::atomic<uint32_t>* current = nullptr;
+  uint32_t (*name)(const char* text, bool in_plugin) = nullptr;  // [any thread] a number for enter; NULL: nobody asks
+  std::atomic<uint32_t>& (*current)() = nullptr;                 // the calling thread's
 
-  void enter(uint32_t number) const { current->store(number, std::memory_order_relaxed); }
-  void enter(const char* text, bool in_plugin) const {
-    if (name != nullptr) enter(name(text, in_plugin));
+  // What a thread was doing when it entered another phase.
+  struct Before {
+    std::atomic<uint32_t>* current = nullptr;
+    uint32_t number = 0;
+
+    void resume() const {
+      if (current != nullptr) current->store(number, std::memory_order_relaxed);
+    }
+  };
+  Before enter(uint32_t number) const {
+    if (current == nullptr) return {};
+    std::atomic<uint32_t>& mine = current();
+    const Before before{&mine, mine.load(std::memory_order_relaxed)};
+    mine.store(number, std::memory_order_relaxed);
+    return before;
+  }
+  Before enter(const char* text, bool in_plugin) const {
+    return name == nullptr ? Before() : enter(name(text, in_plugin));
   }
 };
 

@@ -26,7 +26,6 @@ struct CrashState {
   int world = 1;
   int report_fd = -1;
   char error_file[512] = {};  // torchrun's; empty = none
-  PhaseCell* phase = nullptr;
   std::atomic_flag busy = ATOMIC_FLAG_INIT;
 };
 CrashState state;
@@ -83,7 +82,7 @@ void describe(Line& line, const char* what, const Phase& phase) {
 }
 
 Phase phase_now() {
-  Phase phase = state.phase->load();
+  Phase phase = phase_of_thread();
   plain(phase.text);
   return phase;
 }
@@ -133,7 +132,7 @@ void install_crash_handler(const runtime::RankFacts& ranks) {
   state.process = getpid();
   state.rank = ranks.rank;
   state.world = ranks.world;
-  state.phase = &own_phase();
+  own_phase();  // found now: a handler may not look for it
   if (ranks.launcher == "supervisor") state.report_fd = number_from_environment(kReportFdVariable);
   const char* file = std::getenv("TORCHELASTIC_ERROR_FILE");
   if (ranks.launcher == "torchrun" && file && std::strlen(file) < sizeof state.error_file) {

@@ -14,6 +14,11 @@
 #include "supervisor/phase.hpp"
 
 namespace esp {
+namespace {
+
+thread_local std::atomic<uint32_t>* t_phase = nullptr;  // the thread's number in own_phase(); NULL: it has none yet
+
+}  // namespace
 
 // Two threads that name the same text at once may both write it down, which is harmless.
 uint32_t PhaseCell::name(const char* text, bool in_plugin) {
@@ -32,9 +37,21 @@ uint32_t PhaseCell::name(const char* text, bool in_plugin) {
   return number;
 }
 
+std::atomic<uint32_t>& PhaseCell::add_thread() {
+  return threads_[std::min(n_threads_.fetch_add(1, std::memory_order_relaxed), kThreads - 1)];
+}
+
 // The cell may have been written by a process that is broken: any number is possible.
+Phase PhaseCell::load(const std::atomic<uint32_t>& thread) const {
+  return phase_of(phases_[std::min(thread.load(std::memory_order_relaxed), kPhases - 1)]);
+}
+
 Phase PhaseCell::load() const {
-  return phase_of(phases_[std::min(current_.load(std::memory_order_relaxed), kPhases - 1)]);
+  for (const std::atomic<uint32_t>& thread : threads_) {
+    const Phase phase = load(thread);
+    if (phase.in_plugin) return phase;
+  }
+  return load(threads_[0]);
 }
 
 Phase PhaseCell::phase_of(const Words& from) {
@@ -95,7 +112,12 @@ PhaseCell& own_phase() {
 
 uint32_t name_phase(const char* text, bool in_plugin) { return own_phase().name(text, in_plugin); }
 
-std::atomic<uint32_t>& current_phase() { return own_phase().current(); }
+std::atomic<uint32_t>& current_phase() {
+  if (t_phase == nullptr) t_phase = &own_phase().add_thread();
+  return *t_phase;
+}
+
+Phase phase_of_thread() { return t_phase == nullptr ? own_phase().load() : own_phase().load(*t_phase); }
 
 void set_phase(const char* text, bool in_plugin) {
   current_phase().store(name_phase(text, in_plugin), std::memory_order_relaxed);

@@ -29,23 +29,28 @@ struct Phase {
   char text[240] = {};  // terminated
 };
 
-// The phase of one rank: texts that were written down once, and the number of the one that holds now. Words are relaxed
-// atomics: a torn text is harmless, a data race is not. [any thread, async-signal-safe]
+// The phases of one rank: texts that were written down once, and for each thread the number of the one that it is in.
+// Words are relaxed atomics: a torn text is harmless, a data race is not. [any thread, async-signal-safe]
 class PhaseCell {
  public:
   // The number of a text, written down where it is new. Once all places are taken the last one is used again.
   uint32_t name(const char* text, bool in_plugin);
-  std::atomic<uint32_t>& current() { return current_; }
+  // A place for the number of another thread; the last one is shared by those that come too late.
+  std::atomic<uint32_t>& add_thread();
+  Phase load(const std::atomic<uint32_t>& thread) const;
+  // Of the first thread that is in a plugin's code, else of the first one.
   Phase load() const;
 
  private:
-  static constexpr uint32_t kPhases = 64;  // a run has some 40: the functions of its tables, and what the host says
+  static constexpr uint32_t kPhases = 64;   // a run has some 50: the functions of its tables, and what the host says
+  static constexpr uint32_t kThreads = 16;  // that call plugins: the main one, those of queues and of the data
   static constexpr int kWords = sizeof(Phase) / sizeof(uint64_t);
   using Words = std::atomic<uint64_t>[kWords];
   static Phase phase_of(const Words& words);
 
-  std::atomic<uint32_t> current_ = 0;  // 0: nothing was said yet; its text stays empty
-  std::atomic<uint32_t> count_ = 0;    // of numbers given
+  std::atomic<uint32_t> threads_[kThreads] = {};  // 0: nothing was said yet; its text stays empty
+  std::atomic<uint32_t> n_threads_ = 0;
+  std::atomic<uint32_t> count_ = 0;  // of numbers given
   Words phases_[kPhases] = {};
 };
 static_assert(std::atomic<uint64_t>::is_always_lock_free && std::atomic<uint32_t>::is_always_lock_free);
@@ -75,6 +80,10 @@ int number_from_environment(const char* variable);
 
 // The cell of this process: shared with the supervisor when there is one, else private.
 PhaseCell& own_phase();
+
+// Of the calling thread; where it never said anything, what own_phase().load() answers. [async-signal-safe once
+// own_phase() was called]
+Phase phase_of_thread();
 
 // Sends a record; false when there is nobody to read it. [async-signal-safe]
 bool send_report(int fd, const RankReport& report);

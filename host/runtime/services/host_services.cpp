@@ -23,6 +23,9 @@ HostServices::HostServices(Device& device, Communicator* data, ServiceOptions op
       joined_(device.create_event()) {
   host_ = {ESP_UPTO(esp_host, service), 0, this, find_service};
   stream_of_[device.compute().handle()] = &device.compute();
+  if (options_.phases.name != nullptr) {
+    call_phase_ = options_.phases.name(("device.call of " + options_.component).c_str(), true);
+  }
 }
 
 HostServices::~HostServices() { device_.drain(); }

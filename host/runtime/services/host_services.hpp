@@ -14,6 +14,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "runtime/api.hpp"
 #include "runtime/comm/communicator.hpp"
 #include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
@@ -32,6 +33,7 @@ struct ServiceOptions {
   LogSink log;
   StallMeter* stalls = nullptr;  // of waits of the compute stream
   LateStreams late;
+  PhaseBoard phases;
 };
 
 enum class StepKind : uint32_t { kNone, kTrain, kEval };
@@ -86,6 +88,7 @@ class HostServices {
   std::unique_ptr<Event> forked_, joined_;
   std::atomic<StepKind> step_kind_{StepKind::kNone};
   uint64_t steps_begun_ = 0;
+  uint32_t call_phase_ = 0;  // of functions run by device.call
 };
 
 }  // namespace esp::runtime

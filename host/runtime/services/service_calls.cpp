@@ -114,7 +114,12 @@ void ServiceCalls::call(esp_stream on, void (*fn)(void*), const void* arg, uint6
   if (fn == nullptr || (arg == nullptr && bytes != 0)) throw CallError(ESP_E_INVALID, "fn or arg is NULL");
   std::vector<Word> copy((bytes + sizeof(Word) - 1) / sizeof(Word));
   if (bytes != 0) std::memcpy(copy.data(), arg, bytes);
-  host.device_.enqueue(target, [fn, copy = std::move(copy)]() mutable { fn(copy.data()); });
+  host.device_.enqueue(target,
+                       [fn, copy = std::move(copy), phases = host.options_.phases, phase = host.call_phase_]() mutable {
+                         const PhaseBoard::Before before = phases.enter(phase);
+                         fn(copy.data());
+                         before.resume();
+                       });
 }
 
 void* ServiceCalls::alloc(uint32_t place, uint64_t bytes, uint32_t tag, uint32_t flags) const {

@@ -38,15 +38,17 @@ class ComponentInstance {
       throw Error(ExitCode::kPlugin, callee_.name + " offers no table " + table_id);
     }
     table_ = adopt<Table>(table);
-    say_phase("create");
     esp_error error;
     clear(error);
+    const PhaseBoard::Before before = enter("create");
     const esp_status status = instance.component->create(host, config, &self_, &error);
+    before.resume();
     if (status != ESP_OK) throw_call_error(callee_, "create", status, error);
   }
   ~ComponentInstance() {
-    say_phase("destroy");
+    const PhaseBoard::Before before = enter("destroy");
     table_.destroy(self_);
+    before.resume();
   }
   ComponentInstance(const ComponentInstance&) = delete;
   ComponentInstance& operator=(const ComponentInstance&) = delete;
@@ -54,10 +56,11 @@ class ComponentInstance {
   // Calls a function of the table with `self` before and an esp_error behind the arguments; throws when it fails.
   template <class Function, class... Args>
   void call(const char* name, Function Table::*function, Args... args) {
-    enter(name, &(table_.*function));
     esp_error error;
     clear(error);
+    const PhaseBoard::Before before = enter(name, &(table_.*function));
     const esp_status status = (table_.*function)(self_, args..., &error);
+    before.resume();  // but not when an exception comes through, which is the plugin's
     if (status != ESP_OK) throw_call_error(callee_, name, status, error);
   }
   // The same for functions that may be absent.
@@ -78,20 +81,21 @@ class ComponentInstance {
     error.rule = error.reserved = 0;
     error.where[0] = error.message[0] = '\0';
   }
-  uint32_t name_phase(const char* function) const {
-    return callee_.phases.name((std::string(function) + " of " + callee_.name).c_str(), true);
-  }
-  void say_phase(const char* function) const {
-    if (callee_.phases.name != nullptr) callee_.phases.enter(name_phase(function));
+  std::string phase_text(const char* function) const { return std::string(function) + " of " + callee_.name; }
+  PhaseBoard::Before enter(const char* function) const {
+    return callee_.phases.enter(phase_text(function).c_str(), true);
   }
   // place: of the function in the table, which tells where its number is kept.
-  void enter(const char* function, const void* place) {
-    if (callee_.phases.name == nullptr) return;
+  PhaseBoard::Before enter(const char* function, const void* place) {
+    if (callee_.phases.name == nullptr) return {};
     const auto offset = static_cast<const char*>(place) - reinterpret_cast<const char*>(&table_);
     std::atomic<uint32_t>& known = phases_[static_cast<size_t>(offset) / sizeof(void*)];
     uint32_t number = known.load(std::memory_order_relaxed);
-    if (number == 0) known.store(number = name_phase(function), std::memory_order_relaxed);
-    callee_.phases.enter(number);
+    if (number == 0) {
+      number = callee_.phases.name(phase_text(function).c_str(), true);
+      known.store(number, std::memory_order_relaxed);
+    }
+    return callee_.phases.enter(number);
   }
 
   Callee callee_;

@@ -50,6 +50,7 @@ Evaluation sum_over_ranks(Session& session, const LossMeter::Local& local, const
 }  // namespace
 
 Evaluation evaluate(Session& session, const std::string& split) {
+  const PhaseBoard::Before before = session.job.phases.enter("evaluating", false);
   const uint32_t index = session.split_index(split);
   const uint64_t samples = session.split_count(split);
   const auto rows = static_cast<uint64_t>(session.batch.micro_batch);
@@ -73,6 +74,7 @@ Evaluation evaluate(Session& session, const std::string& split) {
   }
   Evaluation result = sum_over_ranks(session, session.losses->read_local(), counts);
   result.split = split;
+  before.resume();
   return result;
 }
 

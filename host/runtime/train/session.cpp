@@ -61,6 +61,7 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   agree_over_ranks();
   if (training()) create_update();
   prepare_dataset();
+  job.phases.enter("preparing the run", false);
   prepare_model();
   driver = std::make_unique<StepDriver>(
       StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get(), *stalls},
@@ -134,6 +135,7 @@ std::unique_ptr<HostServices> Session::make_services(const Instance& instance, u
   ServiceOptions options;
   options.kind = kind;
   options.component = instance.library + ":" + instance.component->id;
+  options.phases = job.phases;
   if (kind == ESP_STRATEGY) {
     options.stalls = stalls.get();
     options.late = late_streams_of_environment();

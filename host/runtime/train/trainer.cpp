@@ -243,6 +243,7 @@ void Trainer::end_epoch(int64_t steps_done, std::optional<Evaluation> evaluation
 }
 
 void Trainer::finish_run() {
+  session_.job.phases.enter("finishing the run", false);
   if (!session_.job.model_folder.empty()) session_.save_model();
   FinishReport report;
   report.steps = total_steps_;
@@ -315,6 +316,7 @@ double Trainer::exposed_in_two_steps(int64_t first) {
 }
 
 void Trainer::run() {
+  session_.job.phases.enter("training", false);
   if (reports()) {
     StartReport start = session_.start_report();
     start.epochs = (total_steps_ + steps_per_epoch_ - 1) / steps_per_epoch_;

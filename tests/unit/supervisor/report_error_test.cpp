@@ -4,7 +4,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
+#include <thread>
 
+#include "runtime/api.hpp"
 #include "supervisor/phase.hpp"
 #include "supervisor/rank_link.hpp"
 #include "supervisor/ranks.hpp"
@@ -62,6 +64,39 @@ TEST(Phase, HasOneNumberForEqualTexts) {
   EXPECT_NE(name_phase("pre_forward of libddp.so:ddp", false), hook);
   current_phase() = other;
   EXPECT_STREQ(own_phase().load().text, "post_forward of libddp.so:ddp");
+}
+
+TEST(Phase, OfAnotherThreadIsItsOwn) {
+  set_phase("training", false);
+  std::thread([] {
+    EXPECT_STREQ(phase_of_thread().text, "training") << "of a thread that never said anything";
+    set_phase("forward_unit of libvit.so:vit", true);
+    EXPECT_STREQ(phase_of_thread().text, "forward_unit of libvit.so:vit");
+    EXPECT_STREQ(own_phase().load().text, "forward_unit of libvit.so:vit") << "what a plugin does comes first";
+    set_phase("", false);
+  }).join();
+  EXPECT_STREQ(phase_of_thread().text, "training");
+  EXPECT_STREQ(own_phase().load().text, "training");
+}
+
+// More threads than places: the last ones share one.
+TEST(Phase, OfManyThreadsHurtsNobody) {
+  set_phase("training", false);
+  for (int i = 0; i < 40; ++i) std::thread([] { set_phase("", false); }).join();
+  EXPECT_STREQ(phase_of_thread().text, "training");
+}
+
+TEST(Phase, IsWhatItWasOnceAHookIsLeft) {
+  const runtime::PhaseBoard board{&name_phase, &current_phase};
+  board.enter("training", false);
+  const auto before_hook = board.enter(name_phase("pre_forward of libddp.so:ddp", true));
+  const auto before_bind = board.enter(name_phase("bind of libvit.so:vit", true));
+  EXPECT_STREQ(phase_of_thread().text, "bind of libvit.so:vit");
+  before_bind.resume();
+  EXPECT_STREQ(phase_of_thread().text, "pre_forward of libddp.so:ddp");
+  before_hook.resume();
+  EXPECT_STREQ(phase_of_thread().text, "training");
+  EXPECT_EQ(phase_of_thread().in_plugin, 0u);
 }
 
 TEST(Phase, IsStillToldWhenThereAreMoreTextsThanPlaces) {
