@@ -129,10 +129,10 @@ bool MockHost::swallows(esp_stream waiting, const esp_event_s& event) {
   const std::string what = now + ": " + name(*waiting) + " for " + (event.on == nullptr ? "nothing" : name(*event.on));
   waits.push_back({what, event.before, !contains(waiting->seen, event.before)});
   for (size_t earlier : waiting->open_waits) {
-    if (contains(event.seen, waits[earlier].last)) waits[earlier].adds_order = false;
+    if (contains(event.seen, waits[earlier].last)) waits[earlier].covered = true;
   }
   waiting->open_waits.push_back(number);
-  return static_cast<int64_t>(number) == swallowed_wait;
+  return swallowed_waits.count(number) != 0;
 }
 
 bool MockHost::forgets(esp_stream waiting, const esp_event_s& event) const {

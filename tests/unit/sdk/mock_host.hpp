@@ -84,7 +84,8 @@ class MockHost {
   struct Wait {
     std::string what;          // what waits for what, and in which hook
     std::vector<size_t> last;  // operations that it waits for; others come before them
-    bool adds_order = true;    // no: the stream waits for it anyhow, or for something behind it
+    bool adds_order = true;    // no: the stream waited for it before, or for something behind it
+    bool covered = false;      // by a later wait of the same stream, without work between them
   };
   // Work that was enqueued together.
   struct Segment {
@@ -125,9 +126,9 @@ class MockHost {
   float loss_scale() const { return block_.loss_scale; }
 
   Mistake mistake = Mistake::kNone;
-  bool on_threads = false;        // every stream runs on one of its own
-  int64_t swallowed_wait = -1;    // number of a call of `wait` that does nothing
-  uint64_t trained_elements = 0;  // of the whole model
+  bool on_threads = false;           // every stream runs on one of its own
+  std::set<size_t> swallowed_waits;  // numbers of calls of `wait` that do nothing
+  uint64_t trained_elements = 0;     // of the whole model
 
   std::vector<Op> ops;
   std::map<uint32_t, esp_bind> params, gradients;              // as bound

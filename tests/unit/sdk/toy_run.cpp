@@ -27,7 +27,7 @@ class Rank {
     result_.host = std::make_unique<MockHost>(world, rank, settings.update);
     result_.host->mistake = settings.mistake;
     result_.host->on_threads = settings.on_threads;
-    result_.host->swallowed_wait = settings.swallowed_wait;
+    result_.host->swallowed_waits = settings.swallowed_waits;
     for (uint32_t param = 0; param < Toy::kParams; ++param) {
       if (toy_.trainable(param)) result_.host->trained_elements += toy_.view().params[param]->numel;
     }

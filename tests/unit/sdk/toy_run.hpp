@@ -59,7 +59,7 @@ struct ToySettings {
   uint32_t evaluate_every = 1;                   // steps
   bool capture = false;                          // the second step of a kind is captured, later ones are replayed
   bool on_threads = false;                       // each stream of each rank runs on its own
-  int64_t swallowed_wait = -1;                   // see MockHost
+  std::set<size_t> swallowed_waits;              // see MockHost
   std::set<std::pair<uint32_t, int>> overflows;  // (step, rank): a gradient there is infinite
   std::map<std::string, Values> loaded;          // what shards are filled with, by slot; empty: Toy::initial and zero
   std::map<std::string, uint64_t> options;       // numbers, by key
