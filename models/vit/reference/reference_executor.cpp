@@ -1,6 +1,7 @@
 #include "reference_executor.hpp"
 
 #include "../activation_plan.hpp"
+#include "products.hpp"
 
 namespace esp::vit {
 
@@ -44,7 +45,7 @@ at::Tensor ReferenceExecutor::embedding(const Inputs& inputs) const {
   const EmbeddingIds& ids = parameters_.embedding();
   const at::Tensor x = patches(inputs.at(kPixels), inputs.at(kFlip));
   const at::Tensor weight = parameter(ids.projection.weight).view({config_.hidden_size, config_.patch_values()});
-  const at::Tensor projected = at::linear(x, weight, parameter(ids.projection.bias));
+  const at::Tensor projected = linear_product(x, weight, parameter(ids.projection.bias));
   const at::Tensor cls = parameter(ids.cls).expand({x.size(0), 1, config_.hidden_size});
   return at::cat({cls, projected}, 1) + parameter(ids.position);
 }
@@ -63,7 +64,7 @@ at::Tensor ReferenceExecutor::attention(const BlockIds& ids, const at::Tensor& x
   const auto split = [&](const Affine& of) {
     return linear(of, x).view({rows, tokens, heads, config_.hidden_size / heads}).transpose(1, 2);
   };
-  const at::Tensor mixed = at::scaled_dot_product_attention(split(ids.query), split(ids.key), split(ids.value));
+  const at::Tensor mixed = attention_product(split(ids.query), split(ids.key), split(ids.value));
   return mixed.transpose(1, 2).reshape({rows, tokens, config_.hidden_size});
 }
 
@@ -73,8 +74,7 @@ at::Tensor ReferenceExecutor::head(const at::Tensor& x) const {
 }
 
 at::Tensor ReferenceExecutor::linear(const Affine& ids, const at::Tensor& x) const {
-  return ids.bias == kNone ? at::linear(x, parameter(ids.weight))
-                           : at::linear(x, parameter(ids.weight), parameter(ids.bias));
+  return linear_product(x, parameter(ids.weight), ids.bias == kNone ? at::Tensor() : parameter(ids.bias));
 }
 
 at::Tensor ReferenceExecutor::norm(const Affine& ids, const at::Tensor& x) const {

@@ -80,7 +80,7 @@ TEST(Executor, TheLossSeedScalesGradientsAndNotTheLoss) {
 
 TEST(Executor, KeepsTheBytesThatItsPlanTells) {
   for (const uint32_t level : {0u, 1u}) {
-    for (const esp_dtype dtype : {ESP_F32, ESP_BF16}) {
+    for (const esp_dtype dtype : {ESP_F32, ESP_BF16, ESP_F16}) {
       RigSetup setup = small();
       setup.options.hidden_size = 64;
       setup.options.intermediate_size = 256;
