@@ -127,7 +127,9 @@ class World {
   std::vector<double> gradient_values(const Rank& rank, const esp_item& item, const esp_bind& weights) const;
   void check_unit(Rank& rank, uint32_t unit, bool training);
   void compare_weights(Rank& rank, uint32_t param, const esp_bind& bind, const Where& where, bool training);
-  void check_step(bool replayed);
+  uint32_t begin_step();
+  void compare_calls(Graph& graph, const std::vector<std::vector<Op>>& work);
+  void check_step();
   void check_coverage();
   void check_norm();
   void watch(Rank& rank);

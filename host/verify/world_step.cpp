@@ -216,6 +216,33 @@ bool World::record_step(Rank& rank, uint64_t index, uint32_t variant, uint32_t f
 
 bool World::step() {
   if (adapts() && is_warm() && !adapt()) return false;
+  const uint32_t variant = begin_step();
+  Graph& graph = graphs_[variant];
+  const bool replayed = scenario_.capture && !graph.work.empty();
+  const bool captured = scenario_.capture && !replayed && graph.eager > 0;
+  std::vector<std::vector<Op>> work;
+  ++segment_;
+  for (auto& rank : ranks_) {
+    if (replayed) {
+      rank->host->here.call = "replay";
+      continue;
+    }
+    rank->host->fork(segment_);
+    if (!record_step(*rank, index_, variant, captured ? ESP_STEP_CAPTURING : 0)) return false;
+    work.push_back(rank->host->ops);
+  }
+  if (!replayed) check_coverage();
+  const bool fine = execute(replayed ? graph.work : work, scenario_.order, random_, findings_);
+  check_step();
+  if (!replayed) compare_calls(graph, work);
+  ++graph.eager;
+  if (captured) graph.work = std::move(work);
+  ++index_;
+  return fine;
+}
+
+// The variant of the step, which all ranks choose alike.
+uint32_t World::begin_step() {
   std::vector<uint32_t> variants;
   for (auto& rank : ranks_) {
     rank->host->here.step = static_cast<int64_t>(index_);
@@ -229,52 +256,29 @@ bool World::step() {
     rank->host->scalars.loss_scale = static_cast<float>(scaler_.scale);
     rank->host->step = {};
   }
-  Graph& graph = graphs_[variants.front()];
-  const bool replayed = scenario_.capture && !graph.work.empty();
-  const bool captured = scenario_.capture && !replayed && graph.eager > 0;
-  std::vector<std::vector<Op>> work;
-  std::vector<std::vector<std::string>> names;
-  ++segment_;
-  for (auto& rank : ranks_) {
-    if (replayed) {
-      rank->host->here.call = "replay";
-      continue;
-    }
-    rank->host->fork(segment_);
-    if (!record_step(*rank, index_, variants.front(), captured ? ESP_STEP_CAPTURING : 0)) return false;
-    work.push_back(rank->host->ops);
-    names.emplace_back();
-    for (const Op& op : work.back()) names.back().push_back(op.name);
-  }
-  if (!replayed) check_coverage();
-  std::vector<std::vector<Op>>& now = replayed ? graph.work : work;
-  const bool fine = execute(now, scenario_.order, random_, findings_);
-  check_step(replayed);
-  if (!replayed && graph.eager > 0) {
-    for (size_t r = 0; r < names.size(); ++r) {
-      if (names[r] == graph.names[r]) continue;
-      const size_t at = static_cast<size_t>(
-          std::mismatch(
-              names[r].begin(),
-              names[r].begin() + static_cast<std::ptrdiff_t>(std::min(names[r].size(), graph.names[r].size())),
-              graph.names[r].begin())
-              .first -
-          names[r].begin());
-      const Where where = at < work[r].size() ? work[r][at].where : ranks_[r]->host->here;
-      findings_.add("CAP-01",
-                    "call number " + std::to_string(at) + " is " + (at < names[r].size() ? names[r][at] : "missing") +
-                        ", was " + (at < graph.names[r].size() ? graph.names[r][at] : "none"),
-                    where);
-    }
-  }
-  ++graph.eager;
-  if (!replayed) graph.names = names;
-  if (captured) graph.work = std::move(work);
-  ++index_;
-  return fine;
+  return variants.front();
 }
 
-void World::check_step(bool) {
+// With those of the step before of the same variant.
+void World::compare_calls(Graph& graph, const std::vector<std::vector<Op>>& work) {
+  std::vector<std::vector<std::string>> names(work.size());
+  for (size_t r = 0; r < work.size(); ++r) {
+    for (const Op& op : work[r]) names[r].push_back(op.name);
+  }
+  for (size_t r = 0; graph.eager > 0 && r < names.size(); ++r) {
+    const std::vector<std::string>&now = names[r], &before = graph.names[r];
+    if (now == before) continue;
+    const auto differs = std::mismatch(now.begin(), now.end(), before.begin(), before.end()).first;
+    const auto at = static_cast<size_t>(differs - now.begin());
+    findings_.add("CAP-01",
+                  "call number " + std::to_string(at) + " is " + (at < now.size() ? now[at] : "missing") + ", was " +
+                      (at < before.size() ? before[at] : "none"),
+                  at < work[r].size() ? work[r][at].where : ranks_[r]->host->here);
+  }
+  graph.names = std::move(names);
+}
+
+void World::check_step() {
   RankHost& first = *ranks_.front()->host;
   const bool skips = first.has_barrier();
   const bool skipped = skips && first.step.overflow;
