@@ -1,16 +1,9 @@
 // What a model is put through, one function a test. Each throws Skip where the model refuses what is asked.
 #pragma once
 
-#include "verify/model_world.hpp"
-#include "verify/test_case.hpp"
+#include "verify/model_trial.hpp"
 
 namespace esp::verify {
-
-struct ModelSubject {
-  const ModuleComponent* component;
-  VerifyOptions options;
-  uint32_t precision = ESP_PRECISION_FP32;  // of tests that name none: the first on offer of fp32, bf16, fp16
-};
 
 void describes_itself(const ModelSubject& subject, Findings& findings);
 void plans(const ModelSubject& subject, Findings& findings);

@@ -14,9 +14,7 @@ namespace esp::verify {
 namespace {
 
 std::unique_ptr<ModelWorld> described(const ModelSubject& subject, const OptionSet& values, Findings& findings) {
-  ModelScenario scenario;
-  scenario.seed = subject.options.seed;
-  auto model = std::make_unique<ModelWorld>(*subject.component, values, scenario, findings);
+  auto model = std::make_unique<ModelWorld>(*subject.component, values, subject.scenario(), findings);
   if (!model->create()) throw Skip{"refused: " + model->refusal};
   return model;
 }
@@ -58,7 +56,7 @@ bool has_option(const ModuleComponent& component, const std::string& key) {
 }  // namespace
 
 void initial_values_are_a_function(const ModelSubject& subject, Findings& findings) {
-  const OptionSet values = option_values(*subject.component, subject.options.values);
+  const OptionSet values = subject.values();
   const auto model = described(subject, values, findings), other = described(subject, values, findings);
   const auto differs = [&](uint32_t param, const std::string& what) {
     findings.add("MODEL-03", std::string(model->desc().params[param]->name) + ": " + what, {"init_range"});
@@ -81,10 +79,8 @@ void initial_values_are_a_function(const ModelSubject& subject, Findings& findin
 void keeps_to_its_plan(const ModelSubject& subject, uint32_t level, Findings& findings) {
   constexpr double kRoom = 1.25;            // a plan is an estimate
   constexpr uint64_t kSmall = 1024 * 1024;  // what nobody plans: shapes, seeds, alignment
-  const OptionSet values = option_values(*subject.component, subject.options.values);
-  ModelScenario scenario;
-  scenario.seed = subject.options.seed;
-  scenario.precision = subject.precision;
+  const OptionSet values = subject.values();
+  ModelScenario scenario = subject.scenario();
   scenario.recompute = level;
   ModelWorld model(*subject.component, values, scenario, findings);
   if (!model.start()) throw Skip{"refused: " + model.refusal};
@@ -109,7 +105,7 @@ void saves_and_loads(const ModelSubject& subject, Findings& findings) {
   const Folder folder;
   std::vector<std::vector<float>> saved;
   {
-    const OptionSet values = option_values(*subject.component, subject.options.values);
+    const OptionSet values = subject.values();
     const auto model = described(subject, values, findings);
     for (uint32_t param = 0; param < model->desc().n_params; ++param) {
       const uint64_t n = model->desc().params[param]->numel;
@@ -122,8 +118,8 @@ void saves_and_loads(const ModelSubject& subject, Findings& findings) {
   GivenValues given = subject.options.values;
   given["weights"] = folder.path();
   const OptionSet values = option_values(*subject.component, given);
-  ModelScenario scenario;
-  scenario.seed = subject.options.seed + 1;
+  ModelScenario scenario = subject.scenario();
+  ++scenario.seed;
   ModelWorld model(*subject.component, values, scenario, findings);
   if (!model.create()) {
     findings.add("MODEL-17", "it refuses the folder that it has written: " + model.refusal, {"create"});
@@ -138,7 +134,7 @@ void saves_and_loads(const ModelSubject& subject, Findings& findings) {
 }
 
 void leaves_nothing_behind(const ModelSubject& subject, Findings& findings) {
-  const OptionSet values = option_values(*subject.component, subject.options.values);
+  const OptionSet values = subject.values();
   const auto once = [&] {
     const auto model = described(subject, values, findings);
     if (!model->plan() || !model->prepare()) throw Skip{"refused: " + model->refusal};
@@ -147,11 +143,9 @@ void leaves_nothing_behind(const ModelSubject& subject, Findings& findings) {
 }
 
 void survives_refused_memory(const ModelSubject& subject, Findings& findings) {
-  const OptionSet values = option_values(*subject.component, subject.options.values);
+  const OptionSet values = subject.values();
   for (int64_t number = 0; number < 1000; ++number) {
-    ModelScenario scenario;
-    scenario.seed = subject.options.seed;
-    scenario.precision = subject.precision;
+    ModelScenario scenario = subject.scenario();
     scenario.refuse_allocation = number;
     ModelWorld model(*subject.component, values, scenario, findings);
     const bool started = model.start();

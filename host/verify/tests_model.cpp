@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "verify/model_checks.hpp"
-#include "verify/settings.hpp"
 
 namespace esp::verify {
 namespace {
@@ -20,7 +19,7 @@ struct Facts {
 
 Facts facts_of(const ModelSubject& subject) {
   const auto ask = [subject](Findings& findings) {
-    const OptionSet values = option_values(*subject.component, subject.options.values);
+    const OptionSet values = subject.values();
     ModelWorld model(*subject.component, values, {}, findings);
     if (!model.create()) return;
     const esp_model_desc& desc = model.desc();
