@@ -1,7 +1,7 @@
 # cmake -D PAGE=<markdown> -D PREFIX=<SDK> -D C_COMPILER=.. -D COMPILER=.. -D FOLDER=.. -P CompileSnippets.cmake
 # Cuts the ```cpp and ```c fences out of a page and makes a project of them: what the page says about the words behind ```cpp.
 # Whole plugins are built and verified; the others are compiled in the frame that their words name.
-cmake_minimum_required(VERSION 3.20)
+include(${CMAKE_CURRENT_LIST_DIR}/Step.cmake)
 
 function(frame words code out)
   if(words STREQUAL "cpp replica")
@@ -74,12 +74,6 @@ if(n LESS 5 OR n_plugins LESS 2)
 endif()
 file(WRITE ${FOLDER}/CMakeLists.txt "${project}")
 
-function(step what)
-  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
-  if(NOT code EQUAL 0)
-    message(FATAL_ERROR "${what}: ${code}\n${out}${err}")
-  endif()
-endfunction()
 step(configure ${CMAKE_COMMAND} -S . -B build -DCMAKE_PREFIX_PATH=${PREFIX} -DCMAKE_C_COMPILER=${C_COMPILER}
   -DCMAKE_CXX_COMPILER=${COMPILER} "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror" "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror")
 step(build ${CMAKE_COMMAND} --build build --parallel 2)

@@ -1,6 +1,6 @@
 # cmake -D HOST=.. -D PREFIX=<SDK> -D COMPILER=.. -D SNIPPETS=<folder of CompileSnippets.cmake> -D FOLDER=.. -P PlantMistakes.cmake
 # What an author gets wrong, planted into the page's strategy without the kit: `host verify` names each by its rule.
-cmake_minimum_required(VERSION 3.20)
+include(${CMAKE_CURRENT_LIST_DIR}/Step.cmake)
 file(GLOB snippets ${SNIPPETS}/snippet_*.cpp)
 foreach(snippet IN LISTS snippets)
   file(READ ${snippet} text)
@@ -37,9 +37,8 @@ foreach(name IN LISTS names)
   string(APPEND project "espalier_add_plugin(${name} SOURCES ${name}.cpp)\n")
 endforeach()
 file(WRITE ${FOLDER}/CMakeLists.txt "${project}")
-execute_process(COMMAND ${CMAKE_COMMAND} -S ${FOLDER} -B ${FOLDER}/build -DCMAKE_PREFIX_PATH=${PREFIX} -DCMAKE_CXX_COMPILER=${COMPILER}
-  OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
-execute_process(COMMAND ${CMAKE_COMMAND} --build ${FOLDER}/build --parallel 2 OUTPUT_QUIET COMMAND_ERROR_IS_FATAL ANY)
+step(configure ${CMAKE_COMMAND} -S . -B build -DCMAKE_PREFIX_PATH=${PREFIX} -DCMAKE_CXX_COMPILER=${COMPILER})
+step(build ${CMAKE_COMMAND} --build build --parallel 2)
 foreach(name IN LISTS names)
   execute_process(COMMAND ${HOST} verify --plugin=${FOLDER}/build/lib${name}.so --world=2 RESULT_VARIABLE code OUTPUT_VARIABLE report)
   string(REGEX MATCH "rules broken:[^\n]*" broken "${report}")

@@ -1,13 +1,7 @@
 # cmake -D SOURCE=<consumer> -D PREFIX=<installed> -D COMPILER=.. -D C_COMPILER=.. -D CTEST=ctest -D LIBTORCH=.. -D FOLDER=.. -P UseInstalled.cmake
 # Builds a project that knows nothing but the prefix, runs its tests, and trains with what it built. Every file that its sources
 # read is the prefix's, the compiler's or the C and C++ libraries'.
-cmake_minimum_required(VERSION 3.20)
-function(step what)
-  execute_process(COMMAND ${ARGN} WORKING_DIRECTORY ${FOLDER} RESULT_VARIABLE code OUTPUT_VARIABLE out ERROR_VARIABLE err)
-  if(NOT code EQUAL 0)
-    message(FATAL_ERROR "${what}: ${code}\n${out}${err}")
-  endif()
-endfunction()
+include(${CMAKE_CURRENT_LIST_DIR}/Step.cmake)
 
 file(REMOVE_RECURSE ${FOLDER})
 file(MAKE_DIRECTORY ${FOLDER})
@@ -32,8 +26,4 @@ set(ENV{ESPALIER_LIBTORCH} ${LIBTORCH})
 step(run ${PREFIX}/bin/host run --plugin=${FOLDER}/build/libmajority_vote.so --nproc=2 --threads=1 --model.hidden_size=32
   --model.num_hidden_layers=2 --model.num_attention_heads=2 --model.image_size=32 --model.patch_size=8 --data.synthetic_train=48
   --data.synthetic_validation=9 --train.batch_size=4 --train.precision=fp32 --out=run)
-file(READ ${FOLDER}/run/results.json results)
-string(JSON ranks GET "${results}" world_size)
-if(NOT ranks EQUAL 2)
-  message(FATAL_ERROR "world_size is ${ranks}")
-endif()
+expect_results(world_size 2)

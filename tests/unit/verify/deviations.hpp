@@ -1,8 +1,7 @@
 // Which rule each fixture breaks, and how `host verify` is asked.
 #pragma once
 
-#include <string>
-#include <vector>
+#include <ostream>
 
 namespace esp::verify {
 
@@ -12,6 +11,8 @@ struct Deviation {
   const char* only = "";  // wrong numbers are seen by many tests, each in its own way: the one that is for this rule
   const char* flag = "";
 };
+
+inline std::ostream& operator<<(std::ostream& out, const Deviation& deviation) { return out << deviation.name; }
 
 inline constexpr Deviation kDeviations[] = {
     {"LIB-02", "accepts_any_hello"},
