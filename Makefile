@@ -31,7 +31,7 @@ test:
 	@cmake/bootstrap.sh test
 	@$(with_cuda) cmake -S . -B $(BUILD) -G Ninja -DEspalier_TESTS=ON $$cuda
 	cmake --build $(BUILD)
-	cd $(BUILD) && ctest --output-on-failure --label-exclude slow
+	cd $(BUILD) && ctest --parallel 2 --output-on-failure --label-exclude slow
 
 setup:
 	@cmake/bootstrap.sh build
