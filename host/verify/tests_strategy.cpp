@@ -1,39 +1,15 @@
 // What a strategy is put through: scenarios of the small world, by group.
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "config/option_value.hpp"
 #include "verify/hook_cost.hpp"
 #include "verify/leftovers.hpp"
 #include "verify/settings.hpp"
-#include "verify/test_case.hpp"
-#include "verify/world.hpp"
+#include "verify/strategy_tests.hpp"
 
 namespace esp::verify {
 namespace {
-
-struct Subject {
-  const ModuleComponent* component;
-  VerifyOptions options;
-
-  Scenario scenario() const {
-    Scenario scenario;
-    scenario.seed = options.seed;
-    scenario.compare = !options.own_numerics;
-    return scenario;
-  }
-  OptionSet defaults() const { return option_values(*component, options.values); }
-};
-
-// Trains once; a refusal in create or plan ends the test as skipped.
-void train(const Subject& subject, Scenario scenario, Findings& findings) {
-  scenario.compare = scenario.compare && !subject.options.own_numerics;
-  const OptionSet options = subject.defaults();
-  World world(*subject.component, options, scenario, findings);
-  world.train();
-  if (!world.refusal.empty()) throw Skip{"refused: " + world.refusal};
-}
 
 std::string title(const Scenario& scenario) {
   static constexpr const char* kPrecisions[] = {"default", "fp32", "tf32", "bf16", "fp16"};
@@ -43,32 +19,8 @@ std::string title(const Scenario& scenario) {
   return text;
 }
 
-class Tests {
- public:
-  Tests(const Subject& subject, std::vector<TestCase>& into) : subject_(subject), into_(into) {}
-
-  void add(const std::string& group, const std::string& name, std::function<void(Findings&)> run,
-           std::string skip = "") {
-    into_.push_back({group, name, std::move(run), std::move(skip)});
-  }
-  void add_training(const std::string& group, const std::string& name, const Scenario& scenario,
-                    std::string skip = "") {
-    const Subject subject = subject_;
-    add(
-        group, name, [subject, scenario](Findings& findings) { train(subject, scenario, findings); }, std::move(skip));
-  }
-
- private:
-  const Subject& subject_;
-  std::vector<TestCase>& into_;
-};
-
-std::string no_capability(const Subject& subject, uint64_t bit, const char* name) {
-  return (subject.component->component.caps & bit) != 0 ? "" : std::string("the component does not declare ") + name;
-}
-
 // Ranks that all see the samples of rank 0 end where one rank ends.
-void equal_samples(const Subject& subject, Findings& findings) {
+void equal_samples(const StrategySubject& subject, Findings& findings) {
   std::vector<std::vector<double>> seen[2];
   for (const int world_size : {1, 3}) {
     Scenario scenario = subject.scenario();
@@ -94,7 +46,7 @@ void equal_samples(const Subject& subject, Findings& findings) {
 }
 
 // A strategy whose ranks update alone must bring them together from time to time.
-void agree_again(const Subject& subject, Findings& findings) {
+void agree_again(const StrategySubject& subject, Findings& findings) {
   constexpr int kSteps = 64;
   Scenario scenario = subject.scenario();
   scenario.world = 2;
@@ -110,7 +62,7 @@ void agree_again(const Subject& subject, Findings& findings) {
 }
 
 // Whether each rank updates with its own gradients: then the oracle says nothing about weights.
-bool updates_locally(const Subject& subject) {
+bool updates_locally(const StrategySubject& subject) {
   const TestCase question{"", "",
                           [&](Findings& findings) {
                             Scenario scenario = subject.scenario();
@@ -128,7 +80,7 @@ bool updates_locally(const Subject& subject) {
   return !run_test(question, subject.options.limit_s).notes.empty();
 }
 
-void add_numerics(const Subject& subject, Tests& tests) {
+void add_numerics(const StrategySubject& subject, StrategyTests& tests) {
   const std::string skip = subject.options.local_updates  ? "each rank updates with its own gradients"
                            : subject.options.own_numerics ? "asked for: --numerics own"
                                                           : "";
@@ -166,7 +118,7 @@ void add_numerics(const Subject& subject, Tests& tests) {
 
 // Functions that a strategy runs by device.call touch memory that nobody names, so a race of theirs shows in the
 // outcome alone: whatever is late, the weights end as they do when all runs as issued.
-void ends_alike(const Subject& subject, Findings& findings) {
+void ends_alike(const StrategySubject& subject, Findings& findings) {
   const std::pair<const char*, Order> orders[] = {{"as issued", Order::kIssued},
                                                   {"with the compute stream late", Order::kComputeLast},
                                                   {"with side streams late", Order::kComputeFirst},
@@ -190,7 +142,7 @@ void ends_alike(const Subject& subject, Findings& findings) {
   }
 }
 
-void add_streams(const Subject& subject, Tests& tests) {
+void add_streams(const StrategySubject& subject, StrategyTests& tests) {
   const std::pair<const char*, Order> orders[] = {{"as-issued", Order::kIssued},
                                                   {"compute-delayed", Order::kComputeLast},
                                                   {"sides-delayed", Order::kComputeFirst},
@@ -210,7 +162,7 @@ void add_streams(const Subject& subject, Tests& tests) {
       no_capability(subject, ESP_CAP_DETERMINISTIC, "ESP_CAP_DETERMINISTIC"));
 }
 
-void add_capture(const Subject& subject, Tests& tests) {
+void add_capture(const StrategySubject& subject, StrategyTests& tests) {
   for (int world = 1; world <= subject.options.max_world; ++world) {
     for (bool evaluate : {false, true}) {
       Scenario scenario;
@@ -230,36 +182,7 @@ void add_capture(const Subject& subject, Tests& tests) {
   tests.add_training("capture", "equal-variants-make-equal-calls", eager);
 }
 
-// Trains some steps, saves, continues elsewhere with the same number of samples a step, and compares with the oracle.
-void reshard(const Subject& subject, const OptionSet& options, const Scenario& scenario, int to, Findings& findings) {
-  Saved saved;
-  World first(*subject.component, options, scenario, findings);
-  const bool fine = first.start() && first.fill() && first.step() && first.step() && first.save(saved);
-  if (!first.refusal.empty()) throw Skip{"refused: " + first.refusal};
-  if (!fine) return;
-  Scenario then = scenario;
-  then.world = to;
-  World second(*subject.component, options, then, findings);
-  if (!second.start()) return;
-  second.oracle().continue_from(first.oracle());
-  if (second.fill(&saved) && second.step() && second.step()) second.evaluate();
-  second.finish();
-}
-
-void add_state(const Subject& subject, Tests& tests) {
-  for (int from = 1; from <= subject.options.max_world; ++from) {
-    for (int to = 1; to <= subject.options.max_world; ++to) {
-      tests.add("state", "reshard-" + std::to_string(from) + "-to-" + std::to_string(to),
-                [subject, from, to](Findings& findings) {
-                  Scenario scenario = subject.scenario();
-                  scenario.world = from;
-                  reshard(subject, subject.defaults(), scenario, to, findings);
-                });
-    }
-  }
-}
-
-void refuse_each(const Subject& subject, Findings& findings) {
+void refuse_each(const StrategySubject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   for (int64_t number = 0; number < 1000; ++number) {
     Scenario scenario = subject.scenario();
@@ -274,7 +197,7 @@ void refuse_each(const Subject& subject, Findings& findings) {
   }
 }
 
-void dry_run(const Subject& subject, Findings& findings) {
+void dry_run(const StrategySubject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   std::vector<Arena::Allocation> taken[2];
   for (int dry = 0; dry < 2; ++dry) {
@@ -288,99 +211,7 @@ void dry_run(const Subject& subject, Findings& findings) {
   if (taken[0] != taken[1]) findings.add("MEM-07", "a dry run takes other memory than a real one", {"prepare"});
 }
 
-constexpr uint64_t kAmple = uint64_t{1} << 26;  // more than all of the small world on the device
-
-// With which it adapts within a budget: the options as given, else one of them at another choice.
-std::optional<OptionSet> adapting_options(const Subject& subject, const Scenario& scenario) {
-  std::vector<GivenValues> tried = {subject.options.values};
-  for (const esp_option* option : subject.component->option_list) {
-    for (uint32_t c = 0; c < option->n_choices; ++c) {
-      tried.push_back(subject.options.values);
-      tried.back()[option->key] = option->choices[c];
-    }
-  }
-  for (const GivenValues& values : tried) {
-    OptionSet options = option_values(*subject.component, values);
-    Findings not_asked;
-    World world(*subject.component, options, scenario, not_asked);
-    if (world.start() && world.adapts()) return options;
-  }
-  return std::nullopt;
-}
-
-Scenario adapting_scenario(const Subject& subject, int ranks) {
-  Scenario scenario = subject.scenario();
-  scenario.world = ranks;
-  scenario.n_micro = 2;
-  scenario.steps = 6;
-  scenario.optimizer.adamw = true;
-  scenario.optimizer.clip = 0.5;
-  scenario.budget_device = kAmple;
-  scenario.capture = (subject.component->component.caps & ESP_CAP_CAPTURE_STEP) != 0;
-  return scenario;
-}
-
-OptionSet require_adapting(const Subject& subject, const Scenario& scenario) {
-  std::optional<OptionSet> options = adapting_options(subject, scenario);
-  if (!options) throw Skip{"neither the options as given nor another choice of one of them makes it adapt"};
-  return std::move(*options);
-}
-
-// In half precision, too, where it can: masters are then apart from weights.
-void adapt(const Subject& subject, int ranks, bool tight, Findings& findings) {
-  for (uint32_t precision : {ESP_PRECISION_DEFAULT, ESP_PRECISION_BF16}) {
-    Scenario scenario = adapting_scenario(subject, ranks);
-    scenario.tight = tight;
-    scenario.precision = precision;
-    if (precision != ESP_PRECISION_DEFAULT && !adapting_options(subject, scenario)) return;
-    const OptionSet options = require_adapting(subject, scenario);
-    World(*subject.component, options, scenario, findings).train();
-  }
-}
-
-void adapt_dry(const Subject& subject, Findings& findings) {
-  Scenario scenario = adapting_scenario(subject, 2);
-  const OptionSet options = require_adapting(subject, scenario);
-  World real(*subject.component, options, scenario, findings);
-  bool fine = real.start() && real.fill();
-  const uint32_t warmup = std::max(1u, real.plan().warmup_steps);
-  for (uint32_t i = 0; fine && i < warmup + 1; ++i) fine = real.step();
-  scenario.dry = true;
-  World dry(*subject.component, options, scenario, findings);
-  if (!fine || !dry.start() || !dry.adapt()) return;
-  if (real.host(0).arena.history() != dry.host(0).arena.history()) {
-    findings.add("MEM-07", "a dry run takes other memory than a real one", {"adapt"});
-  }
-}
-
-// Saved behind adapt, and loaded by ranks that have yet to adapt.
-void resume_adapted(const Subject& subject, int from, int to, Findings& findings) {
-  Scenario scenario = subject.scenario();
-  scenario.world = from;
-  scenario.budget_device = kAmple;
-  reshard(subject, require_adapting(subject, scenario), scenario, to, findings);
-}
-
-void add_adapt(const Subject& subject, Tests& tests) {
-  const std::string skip = no_capability(subject, ESP_CAP_ADAPTS, "ESP_CAP_ADAPTS");
-  for (const auto& [from, to] : {std::pair{1, 2}, std::pair{2, 1}, std::pair{2, 2}}) {
-    if (std::max(from, to) > subject.options.max_world) continue;
-    tests.add(
-        "adapt", "resumed-" + std::to_string(from) + "-to-" + std::to_string(to),
-        [subject, from = from, to = to](Findings& findings) { resume_adapted(subject, from, to, findings); }, skip);
-  }
-  for (int world = 1; world <= subject.options.max_world; ++world) {
-    for (bool tight : {false, true}) {
-      tests.add(
-          "adapt", std::string(tight ? "tight" : "ample") + "-world" + std::to_string(world),
-          [subject, world, tight](Findings& findings) { adapt(subject, world, tight, findings); }, skip);
-    }
-  }
-  tests.add(
-      "adapt", "dry-run", [subject](Findings& findings) { adapt_dry(subject, findings); }, skip);
-}
-
-void leaves_nothing(const Subject& subject, Findings& findings) {
+void leaves_nothing(const StrategySubject& subject, Findings& findings) {
   const OptionSet options = subject.defaults();
   const auto once = [&] {
     Scenario scenario = subject.scenario();
@@ -391,7 +222,7 @@ void leaves_nothing(const Subject& subject, Findings& findings) {
   check_leftovers(once, 100, findings);
 }
 
-void two_at_once(const Subject& subject, Findings& findings) {
+void two_at_once(const StrategySubject& subject, Findings& findings) {
   Scenario scenario = subject.scenario();
   const OptionSet options = subject.defaults();
   World a(*subject.component, options, scenario, findings), b(*subject.component, options, scenario, findings);
@@ -402,7 +233,7 @@ void two_at_once(const Subject& subject, Findings& findings) {
   if (a.evaluate()) b.evaluate();
 }
 
-void equal_bits(const Subject& subject, Findings& findings) {
+void equal_bits(const StrategySubject& subject, Findings& findings) {
   std::vector<std::vector<double>> seen[2];
   for (auto& weights : seen) {
     Scenario scenario = subject.scenario();
@@ -419,7 +250,7 @@ void equal_bits(const Subject& subject, Findings& findings) {
 }
 
 // One option away from its default, a few steps.
-void with_option(const Subject& subject, const std::string& key, const std::string& value, Findings& findings) {
+void with_option(const StrategySubject& subject, const std::string& key, const std::string& value, Findings& findings) {
   GivenValues values = subject.options.values;
   values[key] = value;
   const OptionSet set = option_values(*subject.component, values);
@@ -431,7 +262,7 @@ void with_option(const Subject& subject, const std::string& key, const std::stri
   if (!world.refusal.empty()) throw Skip{"refused: " + world.refusal};
 }
 
-void add_options(const Subject& subject, Tests& tests) {
+void add_options(const StrategySubject& subject, StrategyTests& tests) {
   for (const esp_option* each : subject.component->option_list) {
     const esp_option& option = *each;
     std::vector<std::string> values;
@@ -452,10 +283,10 @@ void add_options(const Subject& subject, Tests& tests) {
 
 std::vector<TestCase> strategy_tests(const Module&, const ModuleComponent& component, const VerifyOptions& options) {
   std::vector<TestCase> cases;
-  Subject subject{&component, options};
+  StrategySubject subject{&component, options};
   subject.options.local_updates = updates_locally(subject);
   if (subject.options.local_updates) subject.options.own_numerics = true;
-  Tests tests(subject, cases);
+  StrategyTests tests(subject, cases);
   tests.add("options", "defaults", [subject](Findings& findings) {
     try {
       train(subject, Scenario(), findings);
