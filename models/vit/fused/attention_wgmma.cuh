@@ -118,6 +118,16 @@ ESP_PRODUCT(__half, "f16")
 #undef ESP_TEN
 #undef ESP_C4
 #undef ESP_C20
+#undef ESP_REGISTERS_16
+#undef ESP_SOURCES_16
+#undef ESP_REGISTERS_32
+#undef ESP_SOURCES_32
+#undef ESP_REGISTERS_64
+#undef ESP_SOURCES_64
+#undef ESP_REGISTERS_200
+#undef ESP_SOURCES_200
+#undef ESP_REGISTERS_208
+#undef ESP_SOURCES_208
 
 __device__ __forceinline__ float power_of_two(float x) {
   float y;
