@@ -16,8 +16,14 @@ struct ActivationSizes {
   std::vector<uint64_t> workspace;  // [level] bytes beside them at the highest moment of a step
 };
 
-// rows: of a micro-batch. element: bytes of the compute dtype. first_trainable: units below it keep nothing.
-ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, uint64_t element, uint32_t first_trainable);
+struct ElementBytes {
+  uint64_t kept;        // of the compute dtype
+  uint64_t copied = 0;  // of the wider copies that matrix products work on, where they do
+};
+
+// rows: of a micro-batch. first_trainable: units below it keep nothing.
+ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, const ElementBytes& element_bytes,
+                                 uint32_t first_trainable);
 
 // Forward FLOPs of one sample, by unit.
 std::vector<double> unit_flops(const ViTConfig& config);

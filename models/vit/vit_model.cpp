@@ -69,7 +69,9 @@ esp_model_need ViTModel::plan(const esp_model_run& run) {
   for (uint32_t i = 0; i < desc_->n_params; ++i) {
     trainable[i] = run.mode == ESP_MODE_TRAIN && (run.trainable == nullptr || run.trainable[i] != 0);
   }
-  const ActivationSizes sizes = plan_activations(definition_.config(), run.micro_rows, ESP_DTYPE_BYTES(run.compute_t),
+  const bool widens = run.compute_t == ESP_F16 && run_.device_kind == ESP_CPU;  // see reference/products.hpp
+  const ElementBytes element_bytes{ESP_DTYPE_BYTES(run.compute_t), widens ? sizeof(float) : 0};
+  const ActivationSizes sizes = plan_activations(definition_.config(), run.micro_rows, element_bytes,
                                                  TorchModel::first_trainable_unit(*desc_, trainable));
   // Rows of levels that only the fused executor has stay zero: no run of the reference has one.
   planned_.assign(size_t{desc_->n_recompute} * desc_->n_units, 0);

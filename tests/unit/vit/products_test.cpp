@@ -86,7 +86,7 @@ TEST(Fp16Products, AttentionIsThatOfFp64) {
   at::manual_seed(4);
   const auto product = [](const Tensors& of) { return attention_product(of[0], of[1], of[2]); };
   const auto exact = [](const Tensors& of) { return at::scaled_dot_product_attention(of[0], of[1], of[2]); };
-  const std::vector<int64_t> shape = {2, 17, 4, 8};  // rows, tokens, heads: as the executor has them before it turns them
+  const std::vector<int64_t> shape = {2, 17, 4, 8};  // as the executor has them, before it turns them
   const auto head = [&] { return drawn(shape).detach().transpose(1, 2).set_requires_grad(true); };
   expect_one_rounding(product, exact, {head(), head(), head()}, 0x1p-10);
 }
