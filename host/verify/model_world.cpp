@@ -6,7 +6,6 @@
 
 #include "modules/adopt.hpp"
 #include "verify/element.hpp"
-#include "verify/phase_note.hpp"
 
 namespace esp::verify {
 namespace {
@@ -58,24 +57,13 @@ ModelWorld::ModelWorld(const ModuleComponent& component, const OptionSet& option
 
 ModelWorld::~ModelWorld() {
   if (self_ == nullptr) return;
-  host_.here = {"destroy"};
-  host_.role = Role::kMain;
-  note_phase(host_.here);
-  table_.destroy(self_);
-  for (const std::string& damage : host_.arena.damages()) host_.found("MEM-04", damage);
+  host_.here = {};
+  host_.destroy([&] { table_.destroy(self_); });
 }
 
 bool ModelWorld::call(Role role, const char* name, const Call& function, bool may_refuse) {
-  host_.role = role;
-  host_.here.call = name;
-  note_phase(host_.here);
-  esp_error error{};
-  error.struct_size = sizeof error;
-  const esp_status status = function(&error);
-  host_.role = Role::kIdle;
-  if (status != ESP_OK) {
-    const std::string text = host_.failed(name, status, error, may_refuse);
-    if (may_refuse) refusal = text;
+  if (const auto failure = host_.call(role, name, function, may_refuse)) {
+    if (may_refuse) refusal = *failure;
     return false;
   }
   for (; n_ran_ < host_.ops.size(); ++n_ran_) {

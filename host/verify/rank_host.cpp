@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "verify/element.hpp"
+#include "verify/phase_note.hpp"
 
 namespace esp::verify {
 
@@ -44,6 +45,12 @@ RankHost::RankHost(const RankSettings& given, const Toy& model, Findings& findin
   host_ = {sizeof host_, 0, this, service_table};
   binder_ = {sizeof binder_, 0, this, bind_call};
   here.rank = settings.rank;
+}
+
+void RankHost::enter(Role of_call, const char* name) {
+  role = of_call;
+  here.call = name;
+  note_phase(here);
 }
 
 std::string RankHost::failed(const char* function, esp_status status, const esp_error& error, bool may_refuse) {

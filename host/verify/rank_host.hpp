@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -70,8 +71,25 @@ class RankHost {
   }
   void set_update_flags(uint32_t flags) { desc_.flags = flags; }
   bool has_barrier() const { return (desc_.flags & ESP_UPDATE_BARRIER) != 0; }
-  // A call of the plugin failed: notes the finding, unless it may refuse what it is asked. Returns a text.
-  std::string failed(const char* function, esp_status status, const esp_error& error, bool may_refuse = false);
+  // Calls function(esp_error*), which calls the plugin, in its role; `name` is for messages. A failure is a finding,
+  // unless the plugin may refuse what it is asked. Returns the text of the failure.
+  template <class Function>
+  std::optional<std::string> call(Role of_call, const char* name, const Function& function, bool may_refuse = false) {
+    enter(of_call, name);
+    esp_error error{};
+    error.struct_size = sizeof error;
+    const esp_status status = function(&error);
+    role = Role::kIdle;
+    if (status == ESP_OK) return std::nullopt;
+    return failed(name, status, error, may_refuse);
+  }
+  // The plugin's destroy; what it wrote beside its memory is a finding.
+  template <class Function>
+  void destroy(const Function& function) {
+    enter(Role::kMain, "destroy");
+    function();
+    for (const std::string& damage : arena.damages()) found("MEM-04", damage);
+  }
   void found(const char* rule, const std::string& what) { findings_.add(rule, what, here); }
 
   // Of the current step.
@@ -112,6 +130,8 @@ class RankHost {
     size_t op;
     bool writes;
   };
+  void enter(Role of_call, const char* name);
+  std::string failed(const char* function, esp_status status, const esp_error& error, bool may_refuse);
   void touch(size_t op, const void* data, uint64_t bytes, esp_stream stream, bool any, bool writes);
   bool usable(const void* data, uint64_t bytes, const std::string& what);
   bool own(esp_stream stream);

@@ -9,7 +9,6 @@
 
 #include "modules/adopt.hpp"
 #include "verify/element.hpp"
-#include "verify/phase_note.hpp"
 
 namespace esp::verify {
 namespace {
@@ -69,18 +68,9 @@ World::World(const ModuleComponent& component, const OptionSet& options, const S
 World::~World() { finish(); }
 
 bool World::call(Rank& rank, Role role, const char* name, const Call& function, bool may_refuse) {
-  RankHost& host = *rank.host;
-  host.role = role;
-  host.here.call = name;
-  note_phase(host.here);
-  esp_error error{};
-  error.struct_size = sizeof error;
-  const esp_status status = function(&error);
-  host.role = Role::kIdle;
-  if (status == ESP_OK) return true;
-  const std::string text = host.failed(name, status, error, may_refuse);
-  if (may_refuse) refusal = text;
-  return false;
+  const auto failure = rank.host->call(role, name, function, may_refuse);
+  if (failure && may_refuse) refusal = *failure;
+  return !failure;
 }
 
 bool World::on_ranks(const std::function<bool(Rank&)>& function) {
@@ -210,12 +200,8 @@ bool World::train() {
 void World::finish() {
   for (auto& rank : ranks_) {
     if (rank->self == nullptr) continue;
-    rank->host->here.call = "destroy";
-    rank->host->role = Role::kMain;
-    note_phase(rank->host->here);
-    table_.destroy(rank->self);
+    rank->host->destroy([&] { table_.destroy(rank->self); });
     rank->self = nullptr;
-    for (const std::string& damage : rank->host->arena.damages()) rank->host->found("MEM-04", damage);
   }
 }
 

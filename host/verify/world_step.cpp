@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "verify/element.hpp"
-#include "verify/phase_note.hpp"
 #include "verify/world.hpp"
 
 namespace esp::verify {
@@ -30,18 +29,10 @@ double tolerance(esp_dtype compute, esp_dtype gradient) {
 template <class Function>
 bool World::hook(Rank& rank, const char* name, const Function& function) {
   const auto begin = std::chrono::steady_clock::now();
-  RankHost& host = *rank.host;
-  host.here.call = name;
-  note_phase(host.here);
-  host.role = Role::kStep;
-  esp_error error{};
-  error.struct_size = sizeof error;
-  const esp_status status = function(&error);
-  host.role = Role::kIdle;
+  const bool fine = !rank.host->call(Role::kStep, name, function);
   hook_cost_.spent += std::chrono::steady_clock::now() - begin;
   ++hook_cost_.calls;
-  if (status != ESP_OK) host.failed(name, status, error);
-  return status == ESP_OK;
+  return fine;
 }
 
 bool World::run_unit(Rank& rank, esp_step& step, const esp_item& item, bool training) {
