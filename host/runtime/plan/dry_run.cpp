@@ -70,7 +70,7 @@ class DryRun {
     const std::span fields(session_.model_desc->inputs, session_.model_desc->n_inputs);
     session_.create_losses();
     inputs_.emplace(fields, session_.input_micros(), session_.input_rows(), *device_);
-    session_.describe_model_run(inputs_->valid());
+    session_.describe_model_run(inputs_->device().valid);
     esp_model_need need{};
     need.struct_size = sizeof need;
     session_.model->call("plan", &esp_model_v1::plan, &session_.model_run_, &need);

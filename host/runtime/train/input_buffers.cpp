@@ -24,17 +24,16 @@ InputBuffers::InputBuffers(std::span<const esp_field* const> fields, uint32_t n_
     mine.is_label = std::strcmp(field->name, "label") == 0 && field->dtype == ESP_I64 && field->ndim == 0;
     fields_.push_back(std::move(mine));
   }
-  valid_ = allocate(ESP_DEVICE, device_buffers_);
-  if (device.kind() == ESP_CUDA) landed_valid_ = allocate(ESP_DEVICE, landing_);
+  device_ = allocate(ESP_DEVICE);
+  if (device.kind() == ESP_CUDA) landing_ = allocate(ESP_DEVICE);
   for (InputStage& stage : stages_) {
-    stage.valid = allocate(ESP_PINNED, stage.buffers);
+    stage.host = allocate(ESP_PINNED);
     stage.copied = device.create_event();
   }
   describe_tensors(fields);
 }
 
-// One piece: the micro-batches' numbers of samples, which it returns, then their fields.
-uint32_t* InputBuffers::allocate(uint32_t place, Places& places) {
+InputSet InputBuffers::allocate(uint32_t place) {
   const auto aligned = [](uint64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; };
   bytes_ = aligned(n_micro_ * sizeof(uint32_t));
   std::vector<std::vector<uint64_t>> offsets(n_micro_);
@@ -45,23 +44,24 @@ uint32_t* InputBuffers::allocate(uint32_t place, Places& places) {
     }
   }
   char* const piece = static_cast<char*>(arena_.alloc(place, bytes_, ESP_TAG_INPUT));
-  places.resize(n_micro_);
-  for (uint32_t micro = 0; micro < n_micro_; ++micro) {
-    for (const uint64_t offset : offsets[micro]) places[micro].push_back(piece + offset);
+  InputSet set{reinterpret_cast<uint32_t*>(piece), {}};
+  for (const auto& of_micro : offsets) {
+    set.buffers.emplace_back();
+    for (const uint64_t offset : of_micro) set.buffers.back().push_back(piece + offset);
   }
-  return reinterpret_cast<uint32_t*>(piece);
+  return set;
 }
 
 bool InputBuffers::full(const InputStage& stage) const {
   return stage.micros == n_micro_ &&
-         std::all_of(stage.valid, stage.valid + n_micro_, [this](uint32_t valid) { return valid == rows_; });
+         std::all_of(stage.host.valid, stage.host.valid + n_micro_, [this](uint32_t valid) { return valid == rows_; });
 }
 
 void InputBuffers::describe_tensors(std::span<const esp_field* const> fields) {
   for (uint32_t micro = 0; micro < n_micro_; ++micro) {
     std::vector<esp_tensor> tensors;
     for (size_t f = 0; f < fields_.size(); ++f) {
-      tensors.push_back({device_buffers_[micro][f], fields_[f].shape.data(), fields[f]->dtype, fields[f]->ndim + 1});
+      tensors.push_back({device_.buffers[micro][f], fields_[f].shape.data(), fields[f]->dtype, fields[f]->ndim + 1});
     }
     tensors_.push_back(std::move(tensors));
   }

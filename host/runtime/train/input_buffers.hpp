@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -18,10 +19,15 @@ struct InputField {
   bool is_label = false;
 };
 
+// Inputs of a step in one place, in one piece of memory that begins with `valid`.
+struct InputSet {
+  uint32_t* valid = nullptr;                // [micro] samples
+  std::vector<std::vector<void*>> buffers;  // [micro][field]
+};
+
 // One set of host buffers.
 struct InputStage {
-  std::vector<std::vector<void*>> buffers;  // [micro][field]
-  uint32_t* valid = nullptr;                // where the piece begins
+  InputSet host;
   std::unique_ptr<Event> copied;
   uint32_t micros = 0;
 };
@@ -33,19 +39,15 @@ class InputBuffers {
 
   const std::vector<InputField>& fields() const { return fields_; }
   InputStage& stage(int index) { return stages_[index]; }  // 0 or 1
-  void* device_buffer(uint32_t micro, size_t field) const { return device_buffers_[micro][field]; }
-  bool has_landing() const { return landed_valid_ != nullptr; }
-  void* landing(uint32_t micro, size_t field) const { return landing_[micro][field]; }  // device, like device_buffer
-  uint32_t* valid() const { return valid_; }                                            // [n_micro] device
-  uint32_t* landed_valid() const { return landed_valid_; }
-  // Of all of it, from `valid` on. full: the stage has all micro-batches with all their rows.
+  const InputSet& device() const { return device_; }
+  const std::optional<InputSet>& landing() const { return landing_; }  // on the device, too
+  // Of a whole set. full: the stage has all micro-batches with all their rows.
   uint64_t bytes() const { return bytes_; }
   bool full(const InputStage& stage) const;
   const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return tensor_lists_[micro]; }
 
  private:
-  using Places = std::vector<std::vector<void*>>;  // [micro][field]
-  uint32_t* allocate(uint32_t place, Places& places);
+  InputSet allocate(uint32_t place);
   void describe_tensors(std::span<const esp_field* const> fields);
 
   Arena arena_;
@@ -53,9 +55,8 @@ class InputBuffers {
   uint64_t bytes_ = 0;
   std::vector<InputField> fields_;
   InputStage stages_[2];
-  Places device_buffers_, landing_;
-  uint32_t* valid_ = nullptr;
-  uint32_t* landed_valid_ = nullptr;
+  InputSet device_;
+  std::optional<InputSet> landing_;
   std::vector<std::vector<esp_tensor>> tensors_;
   std::vector<std::vector<const esp_tensor*>> tensor_lists_;
 };

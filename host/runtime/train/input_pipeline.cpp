@@ -7,7 +7,7 @@ namespace esp::runtime {
 InputPipeline::InputPipeline(Dataset& dataset, std::span<const esp_field* const> fields, uint32_t n_micro,
                              uint32_t rows, Device& device)
     : dataset_(dataset), device_(device), buffers_(fields, n_micro, rows, device) {
-  if (buffers_.has_landing()) {
+  if (buffers_.landing()) {
     arrivals_ = device.create_stream(ESP_STREAM_DEVICE, 0, "inputs");
     left_ = device.create_event();
   }
@@ -60,11 +60,11 @@ void InputPipeline::fetch(const StepRequest& step, InputStage& stage) {
   stage.micros = static_cast<uint32_t>(step.micros.size());
   for (uint32_t micro = 0; micro < stage.micros; ++micro) {
     const std::vector<uint64_t>& indices = step.micros[micro].indices;
-    stage.valid[micro] = static_cast<uint32_t>(indices.size());
+    stage.host.valid[micro] = static_cast<uint32_t>(indices.size());
     if (indices.empty()) continue;
     dataset_.call("fetch", &esp_dataset_v1::fetch, step.split, step.epoch, indices.data(),
                   static_cast<uint32_t>(indices.size()), step.evaluation ? ESP_FETCH_EVAL : 0u,
-                  stage.buffers[micro].data());
+                  stage.host.buffers[micro].data());
   }
 }
 
@@ -78,11 +78,7 @@ double InputPipeline::take() {
   const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
 
   InputStage& stage = buffers_.stage(current_);
-  if (buffers_.has_landing()) {
-    copy_by_landing(stage);
-  } else {
-    copy_in(stage);
-  }
+  enqueue_copies(stage);
   keep_labels(stage);
   current_ = 1 - current_;
   return waited.count();
@@ -92,42 +88,33 @@ void InputPipeline::for_each_piece(const InputStage& stage, const std::function<
   const std::vector<InputField>& fields = buffers_.fields();
   for (uint32_t micro = 0; micro < stage.micros; ++micro) {
     for (size_t f = 0; f < fields.size(); ++f) {
-      const uint64_t bytes = fields[f].row_bytes * stage.valid[micro];
+      const uint64_t bytes = fields[f].row_bytes * stage.host.valid[micro];
       if (bytes > 0) visit({micro, f, bytes});
     }
   }
 }
 
-void InputPipeline::copy_in(InputStage& stage) {
-  Stream& compute = device_.compute();
-  device_.kernels().copy(compute, buffers_.valid(), stage.valid, stage.micros * sizeof(uint32_t));
+// What the stage has, of one set to another.
+void InputPipeline::copy(const InputStage& stage, Stream& stream, const InputSet& to, const InputSet& from) {
+  Kernels& kernels = device_.kernels();
+  if (buffers_.full(stage)) return kernels.copy(stream, to.valid, from.valid, buffers_.bytes());
+  kernels.copy(stream, to.valid, from.valid, stage.micros * sizeof(uint32_t));
   for_each_piece(stage, [&](const Piece& piece) {
-    device_.kernels().copy(compute, buffers_.device_buffer(piece.micro, piece.field),
-                           stage.buffers[piece.micro][piece.field], piece.bytes);
+    kernels.copy(stream, to.buffers[piece.micro][piece.field], from.buffers[piece.micro][piece.field], piece.bytes);
   });
-  device_.record(*stage.copied, compute);
 }
 
-void InputPipeline::copy_by_landing(InputStage& stage) {
+void InputPipeline::enqueue_copies(InputStage& stage) {
   Stream& compute = device_.compute();
-  const bool full = buffers_.full(stage);
-  const uint64_t head = full ? buffers_.bytes() : stage.micros * sizeof(uint32_t);  // with all that follows, or alone
-  const auto for_each_rest = [&](const std::function<void(const Piece&)>& visit) {
-    if (!full) for_each_piece(stage, visit);
-  };
+  if (!buffers_.landing()) {
+    copy(stage, compute, buffers_.device(), stage.host);
+    return device_.record(*stage.copied, compute);
+  }
   device_.wait(*arrivals_, *left_);
-  device_.kernels().copy(*arrivals_, buffers_.landed_valid(), stage.valid, head);
-  for_each_rest([&](const Piece& piece) {
-    device_.kernels().copy(*arrivals_, buffers_.landing(piece.micro, piece.field),
-                           stage.buffers[piece.micro][piece.field], piece.bytes);
-  });
+  copy(stage, *arrivals_, *buffers_.landing(), stage.host);
   device_.record(*stage.copied, *arrivals_);
   device_.wait(compute, *stage.copied);
-  device_.kernels().copy(compute, buffers_.valid(), buffers_.landed_valid(), head);
-  for_each_rest([&](const Piece& piece) {
-    device_.kernels().copy(compute, buffers_.device_buffer(piece.micro, piece.field),
-                           buffers_.landing(piece.micro, piece.field), piece.bytes);
-  });
+  copy(stage, compute, buffers_.device(), *buffers_.landing());
   device_.record(*left_, compute);
 }
 
@@ -135,8 +122,8 @@ void InputPipeline::keep_labels(const InputStage& stage) {
   taken_labels_.assign(stage.micros, {});
   for_each_piece(stage, [&](const Piece& piece) {
     if (!buffers_.fields()[piece.field].is_label) return;
-    const auto* labels = static_cast<const int64_t*>(stage.buffers[piece.micro][piece.field]);
-    taken_labels_[piece.micro].assign(labels, labels + stage.valid[piece.micro]);
+    const auto* labels = static_cast<const int64_t*>(stage.host.buffers[piece.micro][piece.field]);
+    taken_labels_[piece.micro].assign(labels, labels + stage.host.valid[piece.micro]);
   });
 }
 

@@ -46,7 +46,7 @@ class InputPipeline {
   double take();
 
   // Device addresses, fixed for the run.
-  const uint32_t* valid() const { return buffers_.valid(); }
+  const uint32_t* valid() const { return buffers_.device().valid; }
   const std::vector<const esp_tensor*>& tensors(uint32_t micro) const { return buffers_.tensors(micro); }
   // Labels of the request taken last, by micro-batch and row, on the host. Empty when the model wants no "label".
   const std::vector<std::vector<int64_t>>& labels() const { return taken_labels_; }
@@ -61,8 +61,8 @@ class InputPipeline {
     uint64_t bytes;
   };
   void for_each_piece(const InputStage& stage, const std::function<void(const Piece&)>& visit) const;
-  void copy_in(InputStage& stage);
-  void copy_by_landing(InputStage& stage);
+  void copy(const InputStage& stage, Stream& stream, const InputSet& to, const InputSet& from);
+  void enqueue_copies(InputStage& stage);
   void keep_labels(const InputStage& stage);
 
   Dataset& dataset_;
