@@ -36,10 +36,11 @@ void print_options(const ModuleComponent& component, std::ostream& out) {
       << "]` | value | default | meaning | |\n|---|---|---|---|---|\n";
   for (const esp_option& option : component.options) {
     const std::string def = value_text(option.def);
+    const char* quote = def.empty() ? "" : "`";
     std::string notes = listed(flag_names(option.flags));
     if (option.replaced_by != nullptr) notes += std::string(notes.empty() ? "" : ", ") + "use " + option.replaced_by;
-    out << "| `" << option.key << "` | " << cell(expectation(option)) << " | "
-        << (def.empty() ? "" : "`" + cell(def) + "`") << " | " << cell(option.doc) << " | " << notes << " |\n";
+    out << "| `" << option.key << "` | " << cell(expectation(option)) << " | " << quote << cell(def) << quote << " | "
+        << cell(option.doc) << " | " << notes << " |\n";
   }
 }
 

@@ -7,8 +7,6 @@ constexpr int kGroups = 4;  // of 64 keys each; the last has 16 at most
 constexpr int kThreads = kGroups * kGroupThreads;
 constexpr int kRows = kMaxTokens;
 constexpr int kSteps = kRows / 16;
-constexpr int kSlab = 32;        // queries that a group has scores of at a time
-constexpr int kLastQuery = 192;  // from here on queries have a tile of 16
 
 // Shared memory of a block that has a head at a time: bytes from its start. Products of the last group read 48 rows
 // beyond the keys' and values' tiles; what comes of those rows is dropped.
@@ -32,6 +30,9 @@ template <class T>
 using Arrays = BackwardArrays<T>;
 
 #if ESP_HAS_WGMMA
+
+constexpr int kSlab = 32;        // queries that a group has scores of at a time
+constexpr int kLastQuery = 192;  // from here on queries have a tile of 16
 
 // A head's place in the arrays.
 template <class T>

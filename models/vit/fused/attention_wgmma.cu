@@ -10,11 +10,7 @@ namespace {
 // shared memory to the byte.
 template <int kKeys>
 struct Plan {
-  static constexpr uint32_t kTile = kKeys * kRow;
-  static constexpr uint32_t kQ = 0;
-  static constexpr uint32_t kV = kTile;
-  static constexpr uint32_t kK = 2 * kTile;
-  static constexpr uint32_t kBytes = 3 * kTile;
+  enum : uint32_t { kTile = kKeys * kRow, kQ = 0, kV = kTile, kK = 2 * kTile, kBytes = 3 * kTile };
   static_assert(kTile % 1024 == 0);
 };
 
