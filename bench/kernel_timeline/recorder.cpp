@@ -1,9 +1,10 @@
 // A library that CUDA loads into any process (CUDA_INJECTION64_PATH) and that writes down when which kernel, copy and
-// memset ran on the device. Nodes of CUDA graphs are recorded one by one.
+// memset ran on the device. Nodes of CUDA graphs are recorded one by one, and what they wait for.
 //   KERNEL_TIMELINE_OUT  files are NAME.<pid>.csv [kernel_timeline]
 //   KERNEL_TIMELINE_CUPTI  libcupti to load, where the loader does not find the one of this CUDA version by itself
-// One line an activity: see kHeader; times in nanoseconds. bench/kernel_timeline/steps.py reads it. A process that ends
-// without exit handlers loses what is not yet delivered, some two thousand activities.
+// One line an activity: see kHeader; times in nanoseconds. Beside them `edge,NODE,NODE THAT WAITS FOR IT` and
+// `clone,NODE,NODE THAT RUNS IN ITS PLACE`. bench/kernel_timeline/steps.py reads it. A process that ends without exit
+// handlers loses what is not yet delivered, some two thousand activities.
 #include <cuda.h>
 #include <cupti.h>
 #include <cxxabi.h>
@@ -193,15 +194,14 @@ bool open_file() {
   return true;
 }
 
-bool follow_graphs() {
+void follow_graphs() {
   const Cupti& cupti = recorder->cupti;
   CUpti_SubscriberHandle subscriber = nullptr;
-  if (!succeeded(cupti.subscribe(&subscriber, graph_event, nullptr), "subscribing")) return false;
+  if (!succeeded(cupti.subscribe(&subscriber, graph_event, nullptr), "subscribing")) return;
   for (const CUpti_CallbackId id :
        {CUPTI_CBID_RESOURCE_GRAPHNODE_DEPENDENCY_CREATED, CUPTI_CBID_RESOURCE_GRAPHNODE_CLONED}) {
-    if (!succeeded(cupti.enable_callback(1, subscriber, CUPTI_CB_DOMAIN_RESOURCE, id), "following graphs")) return false;
+    succeeded(cupti.enable_callback(1, subscriber, CUPTI_CB_DOMAIN_RESOURCE, id), "following graphs");
   }
-  return true;
 }
 
 bool start() {
@@ -210,8 +210,7 @@ bool start() {
          succeeded(cupti.enable(CUPTI_ACTIVITY_KIND_CONCURRENT_KERNEL), "enabling kernels") &&
          succeeded(cupti.enable(CUPTI_ACTIVITY_KIND_MEMCPY), "enabling copies") &&
          succeeded(cupti.enable(CUPTI_ACTIVITY_KIND_MEMSET), "enabling memsets") &&
-         succeeded(cupti.flush_period(kFlushMs), "setting the flush period") &&
-         (std::getenv("KERNEL_TIMELINE_EDGES") == nullptr || follow_graphs());
+         succeeded(cupti.flush_period(kFlushMs), "setting the flush period");
 }
 
 }  // namespace
@@ -223,6 +222,7 @@ extern "C" __attribute__((visibility("default"))) int InitializeInjection() {
   if (!load(fresh->cupti)) return 0;
   recorder = fresh.release();
   if (!open_file() || !start()) return 0;
+  follow_graphs();  // without it there is no critical path, all else is
   std::atexit(finish);
   return 1;
 }

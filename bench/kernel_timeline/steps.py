@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 """Where each microsecond of a training step goes, from what libkernel_timeline.so wrote.
 
-  steps.py FILE.csv[.gz] [--batch B]       tables of the median step among the last ones
-  steps.py FILE.csv --cut OUT.csv.gz       only the last steps, to keep
+  steps.py FILE.csv[.gz] [--batch B]              tables of the median step among the last ones
+  steps.py FILE... --batch B... --markdown        one table of several: share, busy time and floor of each group
+  steps.py FILE.csv --cut OUT.csv.gz              only the last steps, to keep
+
+share: every moment of the step divided among the groups that run in it, so that shares and idle time add up to the step.
+busy: sum of the kernels' times. occupied: time in which any runs. alone: time in which only this group's run.
 
 A step lasts from the end of one marker (--marker, a kernel that runs once a step, at its end) to the end of the next.
 Standard library only.
@@ -175,7 +179,10 @@ def critical_path(begin, end, activities, graphs):
     at = max(activities, key=lambda a: a.end if a.end <= end else 0)
     path, bound = [], end
     while True:
-        before = [at_node[n] for n in graphs.before(at.node, at_node)]
+        before = [at_node[n] for n in graphs.before(at.node, at_node)] if at.node else []
+        if not before:  # a root, or outside of graphs: one stream carries all that
+            before = sorted((a for a in activities if a.end <= at.start and not (at.node and a.node)),
+                            key=lambda a: a.end)[-1:]
         last = max((a.end for a in before), default=begin)
         path.append((at, max(0, at.start - last), bound - max(at.start, last)))
         if not before:
@@ -198,18 +205,19 @@ def update_facts(end, activities):
 
 
 def stretched(steps):
-    """Per kernel (group, name, grid): times beside the update and without it, over all steps given."""
+    """Per (group, name, grid): [times without the update], [times beside it], over all steps given. One kernel serves several
+    shapes; what is enqueued before and after it tells them apart."""
     times = collections.defaultdict(lambda: ([], []))
     for begin, end, activities in steps:
         updates = [(a.start, a.end) for a in activities if a.group == "update" and "apply" in a.name]
-        for a in activities:
-            if a.group in BACKWARD_ENDS:
-                continue
+        others = sorted((a for a in activities if a.group not in BACKWARD_ENDS), key=lambda a: (a.node, a.start))
+        for before, a, after in zip([None] + others, others, others[1:] + [None]):
+            key = a.group, a.name, a.grid, before and (before.name, before.grid), after and (after.name, after.grid)
             covered = sum(max(0, min(a.end, e) - max(a.start, s)) for s, e in updates)
-            if covered == 0:
-                times[a.group, a.name, a.grid][0].append(a.end - a.start)
+            if covered <= 0.05 * (a.end - a.start):
+                times[key][0].append(a.end - a.start)
             elif covered > 0.5 * (a.end - a.start):
-                times[a.group, a.name, a.grid][1].append(a.end - a.start)
+                times[key][1].append(a.end - a.start)
     return times
 
 
@@ -265,7 +273,9 @@ def print_update(step, steps):
     print("update: %.1f us after the last other kernel, %.1f us beside others, %.1f us alone between them" %
           (after / 1e3, beside / 1e3, alone / 1e3))
     found = []
-    for (group, name, grid), (without, with_) in stretched(steps).items():
+    unknown = 0
+    for (group, name, grid, _, _), (without, with_) in stretched(steps).items():
+        unknown += 0 if without else sum(with_)
         if without and with_:
             a, b = statistics.median(without), statistics.median(with_)
             found.append(((b - a) * len(with_) / len(steps), a, b, len(with_) / len(steps), group, name, grid))
@@ -274,7 +284,8 @@ def print_update(step, steps):
     for cost, a, b, n, group, name, grid in sorted(found, reverse=True)[:12]:
         print("  %7.1f %7.1f %5.1f %7.1f  %s %s %s" % (a / 1e3, b / 1e3, n, cost / 1e3, group, grid, short(name)))
     if found:
-        print("  sum %.1f us a step" % (sum(f[0] for f in found) / 1e3))
+        print("  sum %.1f us a step; %.1f us of kernels ran beside it only" %
+              (sum(f[0] for f in found) / 1e3, unknown / len(steps) / 1e3))
 
 
 def print_critical_path(begin, end, activities, graphs):
@@ -305,31 +316,41 @@ def print_gaps(begin, end, activities):
         print("  %6.1f us  %s -> %s" % (length / 1e3, short(before.name) if before else "step before", short(after.name)))
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file")
-    parser.add_argument("--marker", default=MARKER, help="regular expression: a kernel that runs once, as a step ends")
-    parser.add_argument("--last", type=int, default=10, help="steps looked at [10]")
-    parser.add_argument("--batch", type=int, help="of ViT-B/16: floors are printed too")
-    parser.add_argument("--cut", metavar="FILE", help="write the last steps there, and nothing else")
-    parser.add_argument("--all", action="store_true", help="every activity of the step, in order")
-    given = parser.parse_args()
-    header, activities, graphs = read(given.file)
+def print_markdown(batches, chosen):
+    """chosen: (begin, end, activities) of each batch size."""
+    tables = [by_group(*step) for step in chosen]
+    floors = [vit_base_floors(batch) for batch in batches]
+    print("| group | " + " | ".join("batch %d" % b for b in batches) + " |")
+    print("|---|" + "---|" * len(batches))
+    for group, _ in GROUPS:
+        if not any(group in rows for rows, _ in tables):
+            continue
+        cells = ["%.0f, %.0f, %s" % (rows[group]["share"] / 1e3, rows[group]["busy"] / 1e3,
+                                     "%.0f" % floor[group] if group in floor else "-") if group in rows else "-"
+                 for (rows, _), floor in zip(tables, floors)]
+        print("| %s | %s |" % (group, " | ".join(cells)))
+    print("| nothing runs | " + " | ".join("%.0f, -, -" % (idle / 1e3) for _, idle in tables) + " |")
+    print("| step | " + " | ".join("%.0f, %.0f, %.0f" % ((end - begin) / 1e3, sum(r["busy"] for r in rows.values()) / 1e3,
+                                                       sum(floor.values()))
+                                   for (begin, end, _), (rows, _), floor in zip(chosen, tables, floors)) + " |")
+
+
+def steps_in(path, given):
+    """Header, Graphs and the last steps, the shortest first."""
+    header, activities, graphs = read(path)
     steps = steps_of(activities, given.marker)[-given.last:]
     if not steps:
-        sys.exit("%s: no two kernels match %s among %d activities" % (given.file, given.marker, len(activities)))
-    if given.cut:
-        with gzip.open(given.cut, "wt") as out:
-            out.write(header)
-            out.writelines(graphs.lines)
-            out.writelines(a.line for a in activities if a.end >= steps[0][0])
-        return
-    steps.sort(key=lambda s: s[1] - s[0])
+        sys.exit("%s: no two kernels match %s among %d activities" % (path, given.marker, len(activities)))
+    return header, graphs, sorted(steps, key=lambda s: s[1] - s[0]), activities
+
+
+def print_step(path, given):
+    _, graphs, steps, _ = steps_in(path, given)
     begin, end, inside = step = steps[len(steps) // 2]
-    print("%s: step %.1f us (median of %d; %.1f to %.1f)" % (given.file, (end - begin) / 1e3, len(steps),
+    print("%s: step %.1f us (median of %d; %.1f to %.1f)" % (path, (end - begin) / 1e3, len(steps),
                                                            (steps[0][1] - steps[0][0]) / 1e3,
                                                            (steps[-1][1] - steps[-1][0]) / 1e3))
-    print_groups(begin, end, inside, vit_base_floors(given.batch) if given.batch else {})
+    print_groups(begin, end, inside, vit_base_floors(given.batch[0]) if given.batch else {})
     print_gaps(begin, end, inside)
     print_critical_path(begin, end, inside, graphs)
     print_update(step, steps)
@@ -337,6 +358,37 @@ def main():
         for a in inside:
             print("%9.1f %7.1f  s%s n%d %-12s %-26s %s" % ((a.start - begin) / 1e3, (a.end - a.start) / 1e3, a.stream,
                                                        a.node, a.grid, a.group, short(a.name)))
+
+
+def cut(path, out_path, given):
+    header, graphs, steps, activities = steps_in(path, given)
+    first = min(begin for begin, _, _ in steps)
+    with gzip.open(out_path, "wt") as out:
+        out.write(header)
+        out.writelines(graphs.lines)
+        out.writelines(a.line for a in activities if a.end >= first)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", metavar="FILE", nargs="+")
+    parser.add_argument("--marker", default=MARKER, help="regular expression: a kernel that runs once, as a step ends")
+    parser.add_argument("--last", type=int, default=10, help="steps looked at [10]")
+    parser.add_argument("--batch", type=int, nargs="+", help="of ViT-B/16, one for each file: floors are printed too")
+    parser.add_argument("--markdown", action="store_true", help="one table of all files")
+    parser.add_argument("--cut", metavar="OUT", help="write the last steps of one file there, and nothing else")
+    parser.add_argument("--all", action="store_true", help="every activity of the step, in order")
+    given = parser.parse_args()
+    if given.markdown:
+        if not given.batch or len(given.batch) != len(given.files):
+            sys.exit("--markdown needs --batch with a size for each file")
+        chosen = [steps[len(steps) // 2] for _, _, steps, _ in (steps_in(path, given) for path in given.files)]
+        print_markdown(given.batch, chosen)
+    elif given.cut:
+        cut(given.files[0], given.cut, given)
+    else:
+        for path in given.files:
+            print_step(path, given)
 
 
 if __name__ == "__main__":

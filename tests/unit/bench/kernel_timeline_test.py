@@ -72,9 +72,15 @@ class KernelTimeline(unittest.TestCase):
         self.assertEqual(steps.update_facts(end, inside), (8000, 2000, 0))
 
     def test_kernels_beside_the_update_are_kept_apart(self):
-        lines = lines_of((0, 1, MARKER), (1, 3, WEIGHTS), (4, 8, WEIGHTS), (4, 9, UPDATE), (9, 10, MARKER))
+        lines = lines_of((0, 1, MARKER), (1, 3, WEIGHTS), (3, 4, UPDATE), (4, 5, MARKER), (6, 10, WEIGHTS), (6, 11, UPDATE),
+                         (11, 12, MARKER))
         times = steps.stretched(steps.steps_of(read(lines), steps.MARKER))
         self.assertEqual(list(times.values()), [([2000], [4000])])
+
+    def test_one_kernel_for_two_shapes_is_told_apart_by_its_neighbours(self):
+        lines = lines_of((0, 1, MARKER), (1, 3, WEIGHTS), (4, 8, FORWARD), (9, 12, WEIGHTS), (13, 14, MARKER))
+        times = steps.stretched(steps.steps_of(read(lines), steps.MARKER))
+        self.assertEqual([without for without, _ in times.values()], [[2000], [4000], [3000]])
 
     def test_the_critical_path_follows_edges_of_the_captured_graph_through_nodes_that_do_not_run(self):
         edges = ["edge,1,2", "edge,1,9", "edge,9,3", "edge,2,4", "edge,3,4"]  # 9 is only a joint
