@@ -13,6 +13,8 @@
 namespace esp::vit::fused {
 namespace {
 
+// Leads every key. Another number makes what was remembered so far void: count it up when the search finds better.
+constexpr const char* kSearch = "search 2, ";
 constexpr int kWords = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t);
 
 std::string cache_folder() {
@@ -46,17 +48,17 @@ AlgorithmFile::AlgorithmFile() {
 }
 
 std::optional<RememberedAlgorithm> AlgorithmFile::find(const std::string& key) const {
-  const auto at = known_.find(key);
+  const auto at = known_.find(kSearch + key);
   return at == known_.end() ? std::nullopt : std::optional(at->second);
 }
 
 void AlgorithmFile::remember(const std::string& key, const RememberedAlgorithm& chosen) {
-  known_[key] = chosen;
+  known_[kSearch + key] = chosen;
   if (path_.empty()) return;
   std::error_code ignored;
   std::filesystem::create_directories(std::filesystem::path(path_).parent_path(), ignored);
   std::ostringstream line;
-  line << key << '\t' << chosen.workspace << std::hex;
+  line << kSearch << key << '\t' << chosen.workspace << std::hex;
   for (int i = 0; i < kWords; ++i) line << ' ' << chosen.algorithm.data[i];
   line << " end\n";
   const int file = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);

@@ -122,9 +122,10 @@ void FusedExecutor::allocate(const esp_model_run& run) {
   evaluation_ = carve_evaluation(evaluation, shape_, eval_rows, lent);
 
   const bool by_time = (run.flags & ESP_RUN_DETERMINISTIC) == 0;
-  const bool borrowed = kept >= matmuls_->tuning_bytes();
-  void* memory = borrowed ? activations : memory_->take(matmuls_->tuning_bytes(), ESP_TAG_WORKSPACE);
-  matmuls_->tune(memory, by_time, stream_, {scratch_.matmul, matmul_bytes(keep_)});
+  const uint64_t least = matmuls_->tuning_bytes();
+  const bool borrowed = kept >= least;
+  void* memory = borrowed ? activations : memory_->take(least, ESP_TAG_WORKSPACE);
+  matmuls_->tune(memory, borrowed ? kept : least, by_time, stream_, {scratch_.matmul, matmul_bytes(keep_)});
   check(cudaStreamSynchronize(stream_), "timing products");
   if (!borrowed) memory_->give_back_last();
 }

@@ -439,7 +439,11 @@ void check_products(const Bench<T>& bench, int m, int n, int k, int x_stride, in
   DeviceArray<char> tuning(matmuls.tuning_bytes()), space(32 << 20);
   cuda(cudaMemset(tuning.get(), 0, tuning.size()), "memset");
   const Matmuls::Workspace workspace{space.get(), space.size()};
-  matmuls.tune(tuning.get(), true, bench.launch.stream, workspace);
+  matmuls.tune(tuning.get(), tuning.size(), true, bench.launch.stream, workspace);
+  Matmuls later(HalfOf<T>::kHalf, 0);
+  for (const MatmulShape& shape : {forward, input, weight, weight32}) later.plan(shape);
+  later.tune(tuning.get(), tuning.size(), true, bench.launch.stream, workspace);
+  bench.checks.equal(what + " remembered", later.timed() == 0, std::to_string(later.timed()) + " timed again");
 
   std::vector<float> wanted(y.size()), dx(x.size()), dw(w.size());
   for (size_t i = 0; i < x.size(); ++i) dx[i] = wide(x[i]);
