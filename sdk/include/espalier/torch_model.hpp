@@ -14,6 +14,7 @@
 
 #include <ATen/ATen.h>
 #include <c10/core/Allocator.h>
+#include <c10/core/AutogradState.h>
 #include <c10/core/GradMode.h>
 #include <c10/core/StorageImpl.h>
 #include <c10/util/ThreadLocalDebugInfo.h>
@@ -90,9 +91,12 @@ class BoundGradient {
 
   bool bound() const { return memory_.bound(); }
 
-  // Notes a write and says whether it overwrites. pass: a number that differs from pass to pass.
+  // Whether the next write overwrites. pass: a number that differs from pass to pass.
+  bool overwrites(uint64_t pass) const { return fresh_ || (mode_ == ESP_WRITE_EACH_PASS && pass != pass_); }
+
+  // Notes a write and says whether it overwrites.
   bool write_overwrites(uint64_t pass) {
-    const bool first = fresh_ || (mode_ == ESP_WRITE_EACH_PASS && pass != pass_);
+    const bool first = overwrites(pass);
     fresh_ = false;
     pass_ = pass;
     return first;
@@ -106,7 +110,22 @@ class BoundGradient {
   uint64_t pass_ = 0;
 };
 
-// Counts what LibTorch allocates while a model function runs. Autograd's own threads report here, too.
+// While it lives, backward runs on the calling thread alone. Autograd's thread for a GPU would have a handle of cuBLAS
+// and a workspace of its own, and cost a change of threads for each unit.
+class BackwardOnThisThread {
+ public:
+  BackwardOnThisThread() { state().set_multithreading_enabled(false); }
+  ~BackwardOnThisThread() { state().set_multithreading_enabled(before_); }
+  BackwardOnThisThread(const BackwardOnThisThread&) = delete;
+  BackwardOnThisThread& operator=(const BackwardOnThisThread&) = delete;
+
+ private:
+  static c10::AutogradState& state() { return c10::AutogradState::get_tls_state(); }
+
+  const bool before_ = state().get_multithreading_enabled();
+};
+
+// Counts what LibTorch allocates while a model function runs, on whatever thread of its own.
 class AllocationMeter : public c10::MemoryReportingInfoBase {
  public:
   void reportMemoryUsage(void*, int64_t bytes, size_t, size_t, at::Device) override {
@@ -135,7 +154,7 @@ class TorchModel {
 
   // desc lives as long as this.
   TorchModel(const esp_model_desc& desc, at::Device device)
-      : desc_(desc), device_(device), params_(desc.n_params), grads_(desc.n_params) {}
+      : desc_(desc), device_(device), params_(desc.n_params), grads_(desc.n_params), open_(desc.n_params) {}
   virtual ~TorchModel() = default;
   TorchModel(const TorchModel&) = delete;
   TorchModel& operator=(const TorchModel&) = delete;
@@ -195,6 +214,7 @@ class TorchModel {
     at::Tensor input = micro.flow.defined() ? micro.flow.detach() : at::Tensor();
     if (keeps && input.defined()) input.set_requires_grad(unit > first_trainable_);
     const bool graph = keeps && !recomputes(run_.recompute, unit);
+    runs_again_ = false;
     {
       const at::AutoGradMode mode(graph);
       micro.flow = forward(unit, input, micro.inputs);
@@ -222,9 +242,12 @@ class TorchModel {
       const uint32_t id = desc_.units[unit]->uses[i];
       if (trainable_[id] && grads_[id].bound()) wanted.push_back(id);
     }
+    open_.assign(desc_.n_params, false);
+    for (const uint32_t id : wanted) open_[id] = true;
     const at::Tensor flow = std::exchange(micro.flow, at::Tensor());
     std::vector<at::Tensor> gradients = gradients_of(unit, saved, micro.inputs, wanted, flow);
     write_gradients(wanted, gradients);
+    open_.assign(desc_.n_params, false);
     if (unit > first_trainable_) {
       micro.flow = gradients.back().defined() ? std::move(gradients.back()) : at::zeros_like(saved.input);
     } else {
@@ -259,6 +282,32 @@ class TorchModel {
   virtual bool recomputes(uint32_t level, uint32_t unit) const { return level != 0; }
 
   const at::Tensor& parameter(uint32_t id) const { return params_[id].tensor(); }
+
+  // For backward functions that an author writes out: the memory of the gradients of `ids`, one after another, in the
+  // dtype of parameters, for the caller to overwrite as a whole in place of returning them. Undefined when they have to
+  // be returned, because they are added to what is there, or have another dtype, or are not neighbours.
+  at::Tensor take_gradients(const std::vector<uint32_t>& ids) {
+    int64_t numel = 0;
+    const char* end = nullptr;
+    for (const uint32_t id : ids) {
+      if (!open_[id] || !grads_[id].overwrites(pass_serial_)) return at::Tensor();
+      const at::Tensor& memory = grads_[id].tensor();
+      if (memory.scalar_type() != torch_dtype(run_.compute_t)) return at::Tensor();
+      if (end != nullptr && memory.data_ptr() != end) return at::Tensor();
+      end = static_cast<const char*>(memory.data_ptr()) + memory.nbytes();
+      numel += memory.numel();
+    }
+    for (const uint32_t id : ids) {
+      grads_[id].write_overwrites(pass_serial_);
+      open_[id] = false;
+    }
+    const at::Tensor& first = grads_[ids.front()].tensor();
+    return at::for_blob(first.data_ptr(), {numel}).options(first.options()).target_device(device_).make_tensor();
+  }
+
+  // Whether forward runs for the sake of its graph alone: nobody reads the values of its output.
+  bool runs_again() const { return runs_again_; }
+
   const esp_model_run& run() const { return run_; }
   at::Device device() const { return device_; }
 
@@ -297,12 +346,14 @@ class TorchModel {
     }
   }
 
-  // Undefined gradients are zeros. One launch each for all that is copied and all that is added.
+  // Undefined gradients are zeros, but for those that have been taken. One launch each for all that is copied and all
+  // that is added.
   void write_gradients(const std::vector<uint32_t>& wanted, const std::vector<at::Tensor>& gradients) {
     const at::NoGradGuard no_grad;
     std::vector<at::Tensor> overwritten, copied, increased, added;
     for (size_t i = 0; i < wanted.size(); ++i) {
       BoundGradient& bound = grads_[wanted[i]];
+      if (!gradients[i].defined() && !open_[wanted[i]]) continue;
       const bool first = bound.write_overwrites(pass_serial_);
       if (!gradients[i].defined()) {
         at::Tensor target = bound.tensor();
@@ -327,9 +378,11 @@ class TorchModel {
     at::Tensor output = std::move(saved.output);
     if (!output.defined()) {
       const at::AutoGradMode mode(true);
+      runs_again_ = true;
       output = forward(unit, saved.input, inputs);
     }
     if (!output.requires_grad()) return std::vector<at::Tensor>(leaves.size());
+    const BackwardOnThisThread guard;
     return torch::autograd::grad({output}, leaves, {flow}, /*retain_graph=*/false, /*create_graph=*/false,
                                  /*allow_unused=*/true);
   }
@@ -341,6 +394,8 @@ class TorchModel {
   uint32_t first_trainable_ = 0;
   std::vector<BorrowedTensor> params_;
   std::vector<BoundGradient> grads_;
+  std::vector<bool> open_;  // while a unit's backward runs: gradients that nothing has been written to
+  bool runs_again_ = false;
   std::vector<Micro> micros_;
   Micro evaluation_;
   uint64_t pass_serial_ = 0, index_ = 0;
