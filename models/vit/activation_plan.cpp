@@ -11,21 +11,22 @@ constexpr uint64_t kWideTensors = 8;
 constexpr uint64_t kMlpTensors = 2;  // before and after GELU
 constexpr uint64_t kStatistics = 4;  // mean and deviation of two norms, fp32, per token
 
-// What the backward of a block takes beyond what the block has kept, of which it frees one tensor after another. With
-// many tokens most is taken behind its first product: the gradients of the block, of its inner tensor and of one
-// weight. With few it is the gradients of all weights, near its end, when the inner tensors are gone. Products that are
-// made in a wider type have a copy of what they read and write.
-uint64_t backward_peak(uint64_t hidden, uint64_t inner, uint64_t tokens, const ElementBytes& element) {
-  const uint64_t first = hidden * inner + tokens * (inner + hidden);
+// What the backward of a block takes beyond what the block has kept and the gradient that flows, of which it frees one
+// tensor after another. Products that are made in a wider type have a copy of what they read and write. Gradients that
+// are not written where they belong lie beside it: with many tokens that of one weight tells, behind the first product;
+// with few it is those of all weights, near the end, when the inner tensors are gone.
+uint64_t backward_peak(uint64_t hidden, uint64_t inner, uint64_t tokens, const ElementBytes& element, bool in_place) {
+  const uint64_t copies = (hidden * inner + tokens * (inner + hidden)) * element.copied;
+  if (in_place) return copies;
   const uint64_t weights = 4 * hidden * hidden + 2 * hidden * inner;
-  const uint64_t freed = kMlpTensors * tokens * inner;
-  return std::max(first * (element.kept + element.copied), (weights - std::min(weights, freed)) * element.kept);
+  const uint64_t freed = kMlpTensors * tokens * inner + tokens * hidden;
+  return copies + std::max(hidden * inner, weights - std::min(weights, freed)) * element.kept;
 }
 
 }  // namespace
 
 ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, const ElementBytes& element_bytes,
-                                 uint32_t first_trainable) {
+                                 uint32_t first_trainable, bool gradients_in_place) {
   const uint64_t element = element_bytes.kept;
   const auto hidden = static_cast<uint64_t>(config.hidden_size);
   const auto inner = static_cast<uint64_t>(config.intermediate_size);
@@ -49,9 +50,9 @@ ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, const E
       sizes.kept.push_back(unit < first_trainable ? 0 : bytes);
     }
   }
-  const uint64_t backward = backward_peak(hidden, inner, tokens, element_bytes);
+  const uint64_t backward = backward_peak(hidden, inner, tokens, element_bytes, gradients_in_place);
   // A block that is recomputed lies there again as a whole, but for its input, when its backward begins.
-  sizes.workspace = {backward, block - block_input + backward};
+  sizes.workspace = {block_input + backward, block - block_input + backward};
   return sizes;
 }
 

@@ -21,9 +21,10 @@ struct ElementBytes {
   uint64_t copied = 0;  // of the wider copies that matrix products work on, where they do
 };
 
-// rows: of a micro-batch. first_trainable: units below it keep nothing.
+// rows: of a micro-batch. first_trainable: units below it keep nothing. gradients_in_place: each gradient is written
+// once a step, in the compute dtype.
 ActivationSizes plan_activations(const ViTConfig& config, uint64_t rows, const ElementBytes& element_bytes,
-                                 uint32_t first_trainable);
+                                 uint32_t first_trainable, bool gradients_in_place);
 
 // Forward FLOPs of one sample, by unit.
 std::vector<double> unit_flops(const ViTConfig& config);

@@ -71,8 +71,9 @@ esp_model_need ViTModel::plan(const esp_model_run& run) {
   }
   const bool widens = run.compute_t == ESP_F16 && run_.device_kind == ESP_CPU;  // see reference/products.hpp
   const ElementBytes element_bytes{ESP_DTYPE_BYTES(run.compute_t), widens ? sizeof(float) : 0};
+  const bool in_place = run.n_micro <= 1 && run.grad_t == run.compute_t;
   const ActivationSizes sizes = plan_activations(definition_.config(), run.micro_rows, element_bytes,
-                                                 TorchModel::first_trainable_unit(*desc_, trainable));
+                                                 TorchModel::first_trainable_unit(*desc_, trainable), in_place);
   // Rows of levels that only the fused executor has stay zero: no run of the reference has one.
   planned_.assign(size_t{desc_->n_recompute} * desc_->n_units, 0);
   for (uint32_t own = 0; own < kRecomputeLevels; ++own) {

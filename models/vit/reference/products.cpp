@@ -14,26 +14,6 @@ bool is_fp16_on_cpu(const at::Tensor& x) { return x.is_cpu() && x.scalar_type() 
 at::Tensor wide(const at::Tensor& x) { return x.to(at::kFloat); }
 at::Tensor narrow(const at::Tensor& x) { return x.to(at::kHalf); }
 
-struct Linear : Function<Linear> {
-  static at::Tensor forward(AutogradContext* context, const at::Tensor& x, const at::Tensor& weight,
-                            const at::Tensor& bias) {
-    context->save_for_backward({x, weight});
-    return narrow(at::linear(wide(x), wide(weight), wide(bias)));
-  }
-
-  static variable_list backward(AutogradContext* context, const variable_list& gradients) {
-    enum Operand : size_t { kX, kWeight, kBias };
-    const variable_list saved = context->get_saved_variables();
-    const at::Tensor &x = saved[kX], &weight = saved[kWeight];
-    const at::Tensor rows = wide(gradients[0]).flatten(0, -2);
-    variable_list of(3);
-    if (context->needs_input_grad(kX)) of[kX] = narrow(rows.mm(wide(weight))).view_as(x);
-    if (context->needs_input_grad(kWeight)) of[kWeight] = narrow(rows.t().mm(wide(x.flatten(0, -2))));
-    if (context->needs_input_grad(kBias)) of[kBias] = narrow(rows.sum(0));
-    return of;
-  }
-};
-
 struct Attention : Function<Attention> {
   static at::Tensor forward(AutogradContext* context, const at::Tensor& query, const at::Tensor& key,
                             const at::Tensor& value) {
@@ -56,7 +36,23 @@ struct Attention : Function<Attention> {
 
 at::Tensor linear_product(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias) {
   if (!is_fp16_on_cpu(x)) return at::linear(x, weight, bias);
-  return Linear::apply(x, weight, bias.defined() ? bias : at::zeros({weight.size(0)}, weight.options()));
+  return narrow(at::linear(wide(x), wide(weight), bias.defined() ? wide(bias) : bias));
+}
+
+void multiply_into(at::Tensor out, const at::Tensor& a, const at::Tensor& b) {
+  if (is_fp16_on_cpu(a)) {
+    out.copy_(wide(a).mm(wide(b)));
+  } else {
+    at::mm_out(out, a, b);
+  }
+}
+
+void sum_rows_into(at::Tensor out, const at::Tensor& a) {
+  if (is_fp16_on_cpu(a)) {
+    out.copy_(wide(a).sum(0));
+  } else {
+    at::sum_out(out, a, at::IntArrayRef{0});
+  }
 }
 
 at::Tensor attention_product(const at::Tensor& query, const at::Tensor& key, const at::Tensor& value) {

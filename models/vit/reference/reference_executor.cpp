@@ -41,40 +41,35 @@ at::Tensor ReferenceExecutor::patches(const at::Tensor& pixels, const at::Tensor
 }
 
 // [B, T, H]. The patches do not overlap, so the convolution of transformers is a matrix product.
-at::Tensor ReferenceExecutor::embedding(const Inputs& inputs) const {
+at::Tensor ReferenceExecutor::embedding(const Inputs& inputs) {
   const EmbeddingIds& ids = parameters_.embedding();
   const at::Tensor x = patches(inputs.at(kPixels), inputs.at(kFlip));
-  const at::Tensor weight = parameter(ids.projection.weight).view({config_.hidden_size, config_.patch_values()});
-  const at::Tensor projected = linear_product(x, weight, parameter(ids.projection.bias));
+  const at::Tensor projected = linear(ids.projection, x);
   const at::Tensor cls = parameter(ids.cls).expand({x.size(0), 1, config_.hidden_size});
   return at::cat({cls, projected}, 1) + parameter(ids.position);
 }
 
-at::Tensor ReferenceExecutor::block(const BlockIds& ids, const at::Tensor& x) const {
+at::Tensor ReferenceExecutor::block(const BlockIds& ids, const at::Tensor& x) {
   const at::Tensor attended = linear(ids.attention_out, attention(ids, norm(ids.norm_before, x))) + x;
-  const at::Tensor inner = at::gelu(linear(ids.mlp_in, norm(ids.norm_after, attended)));
-  return linear(ids.mlp_out, inner) + attended;
+  return mlp(ids, norm(ids.norm_after, attended), attended);
 }
 
 // [B, T, H] to [B, T, H], each head scaled by 1 / sqrt(H / N).
-at::Tensor ReferenceExecutor::attention(const BlockIds& ids, const at::Tensor& x) const {
+at::Tensor ReferenceExecutor::attention(const BlockIds& ids, const at::Tensor& x) {
   const int64_t rows = x.size(0);
   const int64_t tokens = x.size(1);
   const int64_t heads = config_.num_attention_heads;
-  const auto split = [&](const Affine& of) {
-    return linear(of, x).view({rows, tokens, heads, config_.hidden_size / heads}).transpose(1, 2);
-  };
-  const at::Tensor mixed = attention_product(split(ids.query), split(ids.key), split(ids.value));
+  std::vector<at::Tensor> parts = query_key_value(ids, x);
+  for (at::Tensor& part : parts) {
+    part = part.view({rows, tokens, heads, config_.hidden_size / heads}).transpose(1, 2);
+  }
+  const at::Tensor mixed = attention_product(parts[0], parts[1], parts[2]);
   return mixed.transpose(1, 2).reshape({rows, tokens, config_.hidden_size});
 }
 
 // Logits [B, classes] from the class token alone.
-at::Tensor ReferenceExecutor::head(const at::Tensor& x) const {
+at::Tensor ReferenceExecutor::head(const at::Tensor& x) {
   return linear(parameters_.head().classifier, norm(parameters_.head().norm, x.select(1, 0)));
-}
-
-at::Tensor ReferenceExecutor::linear(const Affine& ids, const at::Tensor& x) const {
-  return linear_product(x, parameter(ids.weight), ids.bias == kNone ? at::Tensor() : parameter(ids.bias));
 }
 
 at::Tensor ReferenceExecutor::norm(const Affine& ids, const at::Tensor& x) const {

@@ -3,10 +3,14 @@
 #pragma once
 
 #include <espalier/torch_model.hpp>
+#include <functional>
+#include <initializer_list>
+#include <vector>
 
 #include "../pixel_scaling.hpp"
 #include "../vit_config.hpp"
 #include "../vit_parameters.hpp"
+#include "explicit_backward.hpp"
 
 namespace esp::vit {
 
@@ -26,13 +30,31 @@ class ReferenceExecutor : public TorchModel {
   bool recomputes(uint32_t level, uint32_t unit) const override;
 
  private:
+  // Of affine maps of one input. biases is empty or as long as weights.
+  struct MapIds {
+    std::vector<uint32_t> weights, biases;
+  };
+
   at::Tensor patches(const at::Tensor& pixels, const at::Tensor& flip) const;
-  at::Tensor embedding(const Inputs& inputs) const;
-  at::Tensor block(const BlockIds& ids, const at::Tensor& x) const;
-  at::Tensor attention(const BlockIds& ids, const at::Tensor& x) const;
-  at::Tensor head(const at::Tensor& x) const;
-  at::Tensor linear(const Affine& ids, const at::Tensor& x) const;
+  at::Tensor embedding(const Inputs& inputs);
+  at::Tensor block(const BlockIds& ids, const at::Tensor& x);
+  at::Tensor attention(const BlockIds& ids, const at::Tensor& x);
+  at::Tensor head(const at::Tensor& x);
   at::Tensor norm(const Affine& ids, const at::Tensor& x) const;
+
+  // affine_maps.cpp
+  at::Tensor linear(const Affine& map, const at::Tensor& x);
+  std::vector<at::Tensor> query_key_value(const BlockIds& block, const at::Tensor& x);
+  at::Tensor mlp(const BlockIds& block, const at::Tensor& x, const at::Tensor& residual);
+  static MapIds ids_of(std::initializer_list<Affine> maps);
+  at::Tensor joined(const std::vector<uint32_t>& ids) const;
+  at::Tensor matrix(const MapIds& ids, int64_t columns) const;
+  at::Tensor affine(const MapIds& ids, const at::Tensor& x) const;
+  ExplicitBackward::Tensors with_parameters(ExplicitBackward::Tensors inputs, const MapIds& ids) const;
+  void give_gradients(const ExplicitBackward& node, size_t input, const std::vector<uint32_t>& ids,
+                      ExplicitBackward::Tensors& of, const std::function<void(at::Tensor)>& write);
+  void give_map_gradients(const ExplicitBackward& node, size_t input, const MapIds& maps, ExplicitBackward::Tensors& of,
+                          const at::Tensor& gradient, const at::Tensor& x);
 
   const ViTConfig& config_;
   const ViTParameters& parameters_;

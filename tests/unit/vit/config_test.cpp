@@ -165,12 +165,12 @@ TEST(PixelScaling, RefusesByNameHowImagesAreNotPrepared) {
 TEST(ActivationPlan, RecomputingBlocksKeepsTheirInputsAlone) {
   ViTConfig config = config_of_size("base");
   config.labels = placeholder_labels(3);
-  const ActivationSizes sizes = plan_activations(config, 8, {4}, 0);
+  const ActivationSizes sizes = plan_activations(config, 8, {4}, 0, true);
   const uint64_t input = uint64_t{8} * 197 * 768 * 4;
   EXPECT_EQ(sizes.kept.size(), 2u * 14u);
   EXPECT_GT(sizes.kept[1], 15 * input);
   EXPECT_EQ(sizes.kept[14 + 1], input);
-  EXPECT_EQ(plan_activations(config, 8, {4}, 5).kept[4], 0u);
+  EXPECT_EQ(plan_activations(config, 8, {4}, 5, true).kept[4], 0u);
 }
 
 // Measured by LibTorch's own accounting, which backward makes in the order that the arithmetic assumes.
@@ -179,14 +179,17 @@ TEST(ActivationPlan, WorkspaceIsNearWhatAStepOfTheReferenceTakes) {
     const char* size;
     uint64_t rows;
     ElementBytes bytes;
+    bool gradients_in_place;
     double mebibytes[kRecomputeLevels];
   };
   for (const Measured& one :
-       {Measured{"tiny", 8, {4}, {6.329, 23.685}}, Measured{"small", 1, {4}, {4.450, 8.786}},
-        Measured{"tiny", 8, {2, 4}, {9.498, 18.185}}, Measured{"small", 1, {2, 4}, {5.654, 7.825}}}) {
+       {Measured{"tiny", 8, {4}, true, {1.156, 17.351}}, Measured{"tiny", 8, {4}, false, {1.712, 17.914}},
+        Measured{"small", 1, {4}, true, {0.292, 4.335}}, Measured{"small", 1, {4}, false, {4.450, 8.498}},
+        Measured{"tiny", 8, {2, 4}, true, {6.908, 15.018}}, Measured{"tiny", 8, {2, 4}, false, {7.190, 15.300}},
+        Measured{"small", 1, {2, 4}, true, {3.836, 5.862}}, Measured{"small", 1, {2, 4}, false, {5.657, 7.683}}}) {
     ViTConfig config = config_of_size(one.size);
     config.labels = placeholder_labels(3);
-    const ActivationSizes sizes = plan_activations(config, one.rows, one.bytes, 0);
+    const ActivationSizes sizes = plan_activations(config, one.rows, one.bytes, 0, one.gradients_in_place);
     for (uint32_t level = 0; level < kRecomputeLevels; ++level) {
       const double planned = static_cast<double>(sizes.workspace.at(level)) / (1 << 20);
       EXPECT_NEAR(planned / one.mebibytes[level], 1, 0.05) << one.size << ", level " << level;

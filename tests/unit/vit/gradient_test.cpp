@@ -50,6 +50,12 @@ std::vector<at::Tensor> copies(const std::vector<at::Tensor>& tensors) {
   return out;
 }
 
+std::vector<at::Tensor> flat(const std::vector<at::Tensor>& tensors) {
+  std::vector<at::Tensor> out;
+  for (const at::Tensor& tensor : tensors) out.push_back(tensor.flatten());
+  return out;
+}
+
 RigSetup small() {
   RigSetup setup;
   setup.options = small_options();
@@ -97,6 +103,29 @@ TEST(Gradients, FollowParametersThatMoveBetweenForwardAndBackward) {
       rig.backward(0, unit);
     }
     EXPECT_TRUE(same(rig.grads, expected)) << "recompute " << recompute;
+  }
+}
+
+// One product serves query, key and value then, forward and backward, without a copy.
+TEST(Gradients, OfParametersSideBySideAreTheSame) {
+  for (const uint32_t recompute : {0u, 1u}) {
+    for (const uint32_t n_micro : {1u, 2u}) {
+      RigSetup setup = small();
+      setup.recompute = recompute;
+      setup.n_micro = n_micro;
+      const std::vector<Batch> batches(n_micro, formula_batch(3, 32));
+      const auto expected = gradients_of_a_step(setup, batches);
+      ModelRig rig(setup);
+      const at::Tensor params = at::cat(flat(rig.params)), grads = at::full_like(params, 77);
+      int64_t begin = 0;
+      for (uint32_t id = 0; id < rig.desc().n_params; ++id) {
+        rig.bind_param(id, params.data_ptr<float>() + begin);
+        rig.bind_grad(id, grads.data_ptr<float>() + begin, ESP_WRITE_EACH_PASS);
+        begin += rig.grads[id].numel();
+      }
+      rig.step(batches);
+      EXPECT_TRUE(at::equal(grads, at::cat(flat(expected)))) << "recompute " << recompute << ", micro " << n_micro;
+    }
   }
 }
 
