@@ -3,6 +3,7 @@
 // state is.
 
 #include <espalier/kit/loss_scaling.hpp>
+#include <espalier/kit/priority.hpp>
 #include <espalier/strategy.hpp>
 #include <optional>
 
@@ -84,8 +85,10 @@ class Gemini {
     const uint32_t slots = gemini::place(chunks_, placement_options());
     weights_.emplace(chunks_, binder, options_.prefetch, slots);
     if (chunks_.n_trained == 0) return;
-    reduction_ = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
-    gradients_.emplace(chunks_, binder, options_.prefetch, reduction_);
+    updating_ = host_.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kPatient);
+    const esp_stream reduction =
+        chunks_.alone() ? updating_ : host_.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kUrgent);
+    gradients_.emplace(chunks_, binder, options_.prefetch, reduction, updating_);
     update_.emplace(chunks_, *weights_, *gradients_);
   }
 
@@ -132,7 +135,7 @@ class Gemini {
   void end_pass(const esp_step&) {
     if (!update_) return;
     chunks_.for_unreached([this](const Block& chunk) { update_->gradient_complete(chunk); });
-    update_->finish(reduction_);
+    update_->finish(updating_);
   }
 
   void state(const esp::ShardSink& sink) const {
@@ -165,7 +168,7 @@ class Gemini {
   const esp::Host& host_;
   const Options options_;
   gemini::Chunks chunks_;
-  esp_stream reduction_ = nullptr;
+  esp_stream updating_ = nullptr;  // for updates on the device, and the norm
   std::optional<gemini::Weights> weights_;
   std::optional<gemini::Gradients> gradients_;  // absent when nothing is trained
   std::optional<gemini::ChunkUpdate> update_;   // likewise

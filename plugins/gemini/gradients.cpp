@@ -9,11 +9,13 @@ namespace gemini {
 using esp::kit::element;
 using esp::kit::Window;
 
-Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction)
+Gradients::Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction,
+                     esp_stream updating)
     : chunks_(chunks),
       binder_(binder),
       ahead_(ahead),
       reduction_(reduction),
+      updating_(updating),
       grad_t_(chunks.compute_t),
       sum_t_(chunks.sum_dtype()),
       fence_(chunks.host.device),

@@ -15,8 +15,9 @@ enum class Gradient : uint32_t { kNone, kOpen, kSummed, kFinal, kApplied };
 
 class Gradients {
  public:
-  // ahead: see gradient_slots; reduction: a device stream that averages, sends and sums. The chunks outlive this.
-  Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction);
+  // ahead: see gradient_slots; reduction: a device stream that averages, sends and sums; updating: one for updates on
+  // the device. The chunks outlive this.
+  Gradients(const Chunks& chunks, const esp::Binder& binder, bool ahead, esp_stream reduction, esp_stream updating);
 
   // In adapt, where nothing of a step is left: gives all memory back, and takes what the chunks' tiers ask for.
   void release();
@@ -26,7 +27,7 @@ class Gradients {
   void open(const esp_step& step);   // in pre_backward
   void close(const esp_step& step);  // in post_backward
 
-  // The sum will not change any more: it is complete on the stream that sums the chunk's tier, also where no backward
+  // The sum will not change any more: it is complete on stream(its tier), also where no backward
   // has touched it and it is zero.
   void finish(const Block& chunk);
   void applied(const Block& chunk) { states_.enter(chunk.index, Gradient::kApplied); }
@@ -34,7 +35,8 @@ class Gradients {
   // This rank's part.
   void* sum(const Block& chunk) const { return sums_[chunk.index].data(); }
   esp_dtype dtype() const { return sum_t_; }
-  esp_stream stream(Tier tier) const { return update_place(tier) == ESP_PINNED ? cpu_ : reduction_; }
+  // Where chunks of that tier are updated.
+  esp_stream stream(Tier tier) const { return update_place(tier) == ESP_PINNED ? cpu_ : updating_; }
 
  private:
   void bind(const Block& chunk, void* whole, uint32_t mode) const;
@@ -45,7 +47,7 @@ class Gradients {
   const Chunks& chunks_;
   const esp::Binder binder_;
   const bool ahead_;
-  const esp_stream reduction_;
+  const esp_stream reduction_, updating_;
   esp_stream cpu_ = nullptr;  // made with the first sum in host memory: steps that have none can be captured on a GPU
   const esp_dtype grad_t_, sum_t_;
   const esp::kit::Fence fence_;

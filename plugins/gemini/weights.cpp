@@ -1,5 +1,6 @@
 #include "weights.hpp"
 
+#include <espalier/kit/priority.hpp>
 #include <espalier/kit/shard_set.hpp>
 
 #include "placement.hpp"
@@ -41,8 +42,7 @@ void Weights::move_home(const Block& chunk, Tier from) {
 void Weights::gather(uint32_t slots) {
   bind_homes();
   if (slots == 0) return;
-  constexpr int32_t kUrgent = -1;
-  if (fetching_ == nullptr) fetching_ = chunks_.host.device.new_stream(ESP_STREAM_DEVICE, kUrgent);
+  if (fetching_ == nullptr) fetching_ = chunks_.host.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kUrgent);
   esp::kit::ParamCache::Settings settings;
   settings.ahead = prefetch_;
   settings.slots = slots;

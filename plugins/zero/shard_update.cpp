@@ -7,11 +7,12 @@ using esp::kit::element;
 using esp::kit::Piece;
 
 ShardUpdate::ShardUpdate(const Sharding& sharding, const Weights& weights, const Gradients& gradients,
-                         esp_stream stream, bool offload)
+                         esp_stream reducing, esp_stream updating, bool offload)
     : sharding_(sharding),
       weights_(weights),
       gradients_(gradients),
-      stream_(stream),
+      reducing_(reducing),
+      updating_(updating),
       offload_(offload),
       flags_(sharding.host.update.desc().flags),
       in_place_(!offload && sharding.host.update.desc().master == sharding.compute_t),
@@ -48,30 +49,31 @@ void ShardUpdate::list_updates() {
 
 void ShardUpdate::gradient_final(const Block& block) const {
   const esp_dtype dtype = gradients_.dtype();
+  fence_.order(reducing_, updating_);
   if ((flags_ & ESP_UPDATE_NORM) != 0) {
     for (const Piece& piece : sharding_.partition.own(block)) {
-      sharding_.host.update.norm_add(in_part(gradients_.own(block), block, piece, dtype), piece.n, dtype, stream_);
+      sharding_.host.update.norm_add(in_part(gradients_.own(block), block, piece, dtype), piece.n, dtype, updating_);
     }
   }
   if (offload_) {
     sharding_.host.kernels.copy(host_gradients_.at(sharding_.partition.at(block), dtype), gradients_.own(block),
-                                sharding_.partition.size(block) * ESP_DTYPE_BYTES(dtype), stream_);
+                                sharding_.partition.size(block) * ESP_DTYPE_BYTES(dtype), updating_);
   }
 }
 
 void ShardUpdate::finish_norm() const {
-  if ((flags_ & ESP_UPDATE_NORM) != 0) sharding_.host.update.norm_finish(sharding_.group.handle, stream_);
+  if ((flags_ & ESP_UPDATE_NORM) != 0) sharding_.host.update.norm_finish(sharding_.group.handle, updating_);
 }
 
 // The model may still read the block's weights where it has used them last: what writes them waits for that.
 void ShardUpdate::apply(const Block& block) const {
   const esp_stream compute = sharding_.host.device.compute();
   if (!offload_) {
-    fence_.order(compute, stream_);
-    sharding_.host.update.apply(updates_[block.index].ranges(), stream_);
+    fence_.order(compute, updating_);
+    sharding_.host.update.apply(updates_[block.index].ranges(), updating_);
     return;
   }
-  fence_.order(stream_, cpu_);
+  fence_.order(updating_, cpu_);
   sharding_.host.update.apply(updates_[block.index].ranges(), cpu_);
   fence_.order(cpu_, upload_);
   fence_.order(compute, upload_);

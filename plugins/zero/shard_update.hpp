@@ -17,11 +17,11 @@ namespace zero {
 // there, and a third stream brings the new weights back: all of it beside the model.
 class ShardUpdate {
  public:
-  // stream: the reductions' one. The parts outlive this.
-  ShardUpdate(const Sharding& sharding, const Weights& weights, const Gradients& gradients, esp_stream stream,
-              bool offload);
+  // reducing: where gradients become final; updating: where norm and updates run. The parts outlive this.
+  ShardUpdate(const Sharding& sharding, const Weights& weights, const Gradients& gradients, esp_stream reducing,
+              esp_stream updating, bool offload);
 
-  // The block's gradient is final on the stream: it enters the norm.
+  // What was enqueued on `reducing` makes the block's gradient final: it enters the norm.
   void gradient_final(const esp::kit::Block& block) const;
   void finish_norm() const;
   bool waits_for_norm() const { return (flags_ & ESP_UPDATE_BARRIER) != 0; }
@@ -43,7 +43,7 @@ class ShardUpdate {
   const Sharding& sharding_;
   const Weights& weights_;
   const Gradients& gradients_;
-  const esp_stream stream_;
+  const esp_stream reducing_, updating_;
   const bool offload_;
   const uint32_t flags_;  // ESP_UPDATE_
   const bool in_place_;   // the weights are the masters

@@ -1,13 +1,13 @@
 #include "weights.hpp"
 
+#include <espalier/kit/priority.hpp>
+
 namespace zero {
 
 using esp::kit::Block;
 using esp::kit::BlockUses;
 
 namespace {
-
-constexpr int32_t kUrgent = -1;  // a collective that starts late delays all ranks
 
 BlockUses first_uses(const Sharding& sharding, BlockUses uses) {
   std::vector<bool> seen(sharding.layout.blocks().size());
@@ -39,7 +39,7 @@ WholeWeights::WholeWeights(const Sharding& sharding, const esp_view& view, const
   if (sharding.alone()) return;
   train_arrivals_ = first_uses(sharding, block_uses(view, view.train, view.n_train, sharding.layout));
   eval_arrivals_ = first_uses(sharding, block_uses(view, view.eval, view.n_eval, sharding.layout));
-  stream_ = sharding.host.device.new_stream(ESP_STREAM_DEVICE, kUrgent);
+  stream_ = sharding.host.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kUrgent);
   for (uint32_t i = 0; i < sharding.n_trained; ++i) arrived_.push_back(sharding.host.device.new_event());
 }
 

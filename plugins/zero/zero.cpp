@@ -2,6 +2,7 @@
 // Optimizer state is sharded in every stage, gradients from stage 2 on, parameters in stage 3.
 
 #include <espalier/kit/loss_scaling.hpp>
+#include <espalier/kit/priority.hpp>
 #include <espalier/strategy.hpp>
 #include <memory>
 #include <optional>
@@ -52,13 +53,16 @@ class Zero {
       weights_ = std::make_unique<zero::ShardedWeights>(sharding_, view, binder);
     }
     if (sharding_.n_trained == 0) return;
-    const esp_stream side = host_.device.new_stream(ESP_STREAM_DEVICE, /*priority=*/-1);
+    // Updates are patient, on a stream of their own: no collective waits for one.
+    const esp_stream updating = host_.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kPatient);
+    const esp_stream reducing =
+        sharding_.alone() ? updating : host_.device.new_stream(ESP_STREAM_DEVICE, esp::kit::kUrgent);
     if (stage < 2) {
-      gradients_ = std::make_unique<zero::WholeGradients>(sharding_, binder, side);
+      gradients_ = std::make_unique<zero::WholeGradients>(sharding_, binder, reducing);
     } else {
-      gradients_ = std::make_unique<zero::ShardedGradients>(sharding_, binder, side);
+      gradients_ = std::make_unique<zero::ShardedGradients>(sharding_, binder, reducing);
     }
-    update_.emplace(sharding_, *weights_, *gradients_, side, options_.offload == "optimizer");
+    update_.emplace(sharding_, *weights_, *gradients_, reducing, updating, options_.offload == "optimizer");
   }
 
   uint32_t variant(uint64_t) noexcept { return weights_->variant(); }

@@ -3,9 +3,21 @@
 #include <algorithm>
 
 namespace esp::runtime {
+namespace {
 
-LossMeter::LossMeter(Device& device, Communicator& data, uint32_t eval_rows)
-    : device_(device), data_(data), arena_(device.memory(), "metrics"), eval_rows_(std::max(eval_rows, 1u)) {
+constexpr int32_t kSummingPriority = -3;  // as collectives of strategies
+
+}  // namespace
+
+LossMeter::LossMeter(Device& device, Communicator& data, StallMeter* stalls, uint32_t eval_rows)
+    : device_(device),
+      data_(data),
+      stalls_(stalls),
+      forked_(device.create_event()),
+      summed_(device.create_event()),
+      arena_(device.memory(), "metrics"),
+      eval_rows_(std::max(eval_rows, 1u)) {
+  if (data.size() > 1) summing_ = device.create_stream(ESP_STREAM_DEVICE, kSummingPriority, "losses");
   const auto size = static_cast<uint64_t>(data.size());
   const uint64_t sums_bytes = sizeof(double) * size;
   sums_ = static_cast<double*>(arena_.alloc(ESP_DEVICE, sums_bytes + sizeof(uint64_t), ESP_TAG_OTHER));
@@ -29,12 +41,26 @@ void LossMeter::begin() {
   device_.kernels().zero(device_.compute(), sums_, sums_bytes + sizeof(uint64_t));
 }
 
+// One entry a rank, so the total is added in rank order on every rank, and a non-finite loss can be traced to its rank.
+void LossMeter::sum() {
+  if (summing_ == nullptr) return;
+  device_.record(*forked_, device_.compute());
+  device_.wait(*summing_, *forked_);
+  data_.all_reduce(sums_, sums_, static_cast<uint64_t>(data_.size()), ESP_F64, ESP_SUM, *summing_);
+  device_.record(*summed_, *summing_);
+}
+
+void LossMeter::join() {
+  if (summing_ == nullptr) return;
+  Stream& compute = device_.compute();
+  const auto wait = [&] { device_.wait(compute, *summed_); };
+  if (stalls_ == nullptr) return wait();
+  stalls_->around(compute, StallMeter::Kind::kWait, wait);
+}
+
 void LossMeter::end(uint64_t step) {
   Stream& compute = device_.compute();
   const auto size = static_cast<uint64_t>(data_.size());
-  // One entry a rank, so the total is added in rank order on every rank, and a non-finite loss can be traced to its
-  // rank.
-  if (size > 1) data_.all_reduce(sums_, sums_, size, ESP_F64, ESP_SUM, compute);
   const int slot = static_cast<int>(step % kSlots);
   device_.kernels().copy(compute, sums_host_[slot], sums_, sizeof(double) * size);
   device_.record(*copied_[slot], compute);

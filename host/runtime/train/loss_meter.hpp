@@ -6,13 +6,14 @@
 #include <vector>
 
 #include "runtime/comm/communicator.hpp"
+#include "runtime/comm/stall_meter.hpp"
 #include "runtime/device/device.hpp"
 
 namespace esp::runtime {
 
 class LossMeter {
  public:
-  LossMeter(Device& device, Communicator& data, uint32_t eval_rows);
+  LossMeter(Device& device, Communicator& data, StallMeter* stalls, uint32_t eval_rows);  // stalls: or NULL
   ~LossMeter();
 
   // Device addresses for esp_model_run, fixed for the run.
@@ -20,8 +21,12 @@ class LossMeter {
   uint64_t* correct() { return correct_; }
   int32_t* predicted() { return predicted_; }
 
-  void begin();             // zeroes the sums; enqueued
-  void end(uint64_t step);  // training: sums of all ranks on their way to the host; enqueued
+  // Training, all enqueued. begin zeroes the sums. sum, behind the step's last loss: over the ranks, on a stream of its
+  // own, so that backward does not wait for the slowest; join before the step ends. end: on their way to the host.
+  void begin();
+  void sum();
+  void join();
+  void end(uint64_t step);
   // Loss sum of each rank in a step that was ended; blocks until the device got there. The latest two steps are kept.
   std::vector<double> read(uint64_t step);
 
@@ -37,6 +42,9 @@ class LossMeter {
   static constexpr int kSlots = 2;
   Device& device_;
   Communicator& data_;
+  StallMeter* stalls_;
+  std::unique_ptr<Stream> summing_;  // NULL: one rank
+  std::unique_ptr<Event> forked_, summed_;
   Arena arena_;
   uint32_t eval_rows_;
   double* sums_;        // [size] device; the own entry is added to, all_reduce fills the others

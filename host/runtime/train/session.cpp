@@ -64,7 +64,7 @@ Session::Session(const Job& the_job, Observer& the_observer) : job(the_job), obs
   job.phases.enter("preparing the run", false);
   prepare_model();
   driver = std::make_unique<StepDriver>(
-      StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get(), *stalls},
+      StepParts{*device, *world.data, *strategy, *strategy_services, *model, *view, update.get(), *losses, *stalls},
       captures_steps());
   strategy->call("prepare", &esp_strategy_v1::prepare, &view->view(), driver->binder());
   ShardState(*strategy, *view, *device, *world.control).initialize(*model, run_.seed);
@@ -233,7 +233,7 @@ void Session::create_update() {
   strategy_services->attach_update(update.get());
 }
 
-void Session::create_losses() { losses = std::make_unique<LossMeter>(*device, *world.data, input_rows()); }
+void Session::create_losses() { losses = std::make_unique<LossMeter>(*device, *world.data, stalls.get(), input_rows()); }
 
 void Session::describe_model_run(const uint32_t* valid) {
   model_run_.struct_size = sizeof(esp_model_run);

@@ -18,6 +18,7 @@ StepDriver::StepDriver(const StepParts& parts, bool captures)
       model_(parts.model),
       view_(parts.view),
       update_(parts.update),
+      losses_(parts.losses),
       stalls_(parts.stalls),
       captures_(captures),
       ordered_(device_.create_event()),
@@ -90,7 +91,11 @@ void StepDriver::forward(esp_step step, uint32_t unit, const InputPipeline& inpu
 }
 
 void StepDriver::backward(esp_step step, uint32_t unit, bool first_of_micro) {
-  if (first_of_micro) on_compute([this, step] { model_.call("loss", &esp_model_v1::loss, &step); });
+  if (first_of_micro) {
+    on_compute([this, step] { model_.call("loss", &esp_model_v1::loss, &step); });
+    const esp_view& view = view_.view();
+    if (step.pass == 0 && step.micro == view.train[view.n_train - 1].micro) losses_.sum();  // only that pass counts
+  }
   strategy_.call_if_present("pre_backward", &esp_strategy_v1::pre_backward, &step, unit);
   on_compute([this, step, unit] { model_.call("backward_unit", &esp_model_v1::backward_unit, &step, unit); });
   // A model need not know of the second stream: what it enqueued is final there.
@@ -163,6 +168,7 @@ void StepDriver::enqueue(esp_step step, uint32_t n_passes, const InputPipeline& 
     strategy_.call_if_present("end_pass", &esp_strategy_v1::end_pass, &step);
   }
   if (grads_ != nullptr) order(*grads_, device_.compute());
+  losses_.join();
   services_.join();
 }
 

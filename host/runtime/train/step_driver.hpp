@@ -11,6 +11,7 @@
 #include "runtime/services/host_services.hpp"
 #include "runtime/train/component_instance.hpp"
 #include "runtime/train/input_pipeline.hpp"
+#include "runtime/train/loss_meter.hpp"
 #include "runtime/train/model_view.hpp"
 
 namespace esp::runtime {
@@ -24,6 +25,7 @@ struct StepParts {
   Model& model;
   const ModelView& view;
   UpdateService* update;  // NULL: no training
+  LossMeter& losses;
   StallMeter& stalls;
 };
 
@@ -71,6 +73,7 @@ class StepDriver {
   Model& model_;
   const ModelView& view_;
   UpdateService* update_;
+  LossMeter& losses_;
   StallMeter& stalls_;
   const bool captures_;
   std::unique_ptr<Stream> grads_;  // for gradients that the model computes beside its main work; NULL: there are none

@@ -11,7 +11,7 @@ namespace kit {
 
 class DataParallel : public Replica {
  public:
-  DataParallel(const Host& host, const ReplicaSettings& settings) : Replica(host, settings) {}
+  DataParallel(const Host& host, ReplicaSettings settings) : Replica(host, (settings.updates_apart = true, settings)) {}
 
   // A bucket is final once backward has passed the last unit that uses one of its parameters, in the last micro-batch:
   // before that, gradients only accumulate.

@@ -4,6 +4,7 @@
 
 #include <espalier/kit/block_schedule.hpp>
 #include <espalier/kit/lifecycle.hpp>
+#include <espalier/kit/priority.hpp>
 #include <espalier/kit/slots.hpp>
 #include <espalier/strategy.hpp>
 #include <functional>
@@ -104,7 +105,6 @@ class ParamCache {
   }
 
  private:
-  static constexpr int32_t kUrgent = -1;
   static constexpr uint32_t kNever = 0xffffffffu;
 
   const BlockUses& uses(const esp_step& step) const { return (step.flags & ESP_STEP_EVAL) != 0 ? eval_ : train_; }

@@ -14,13 +14,15 @@
 //     if (update_waits_for_norm()) update_all();
 //   }
 //
-// The verbs work on a stream of their own, beside the model's; the host joins it at the end of the step.
+// The verbs work on a stream of their own, beside the model's; with ReplicaSettings::updates_apart, norm and updates on
+// a second one, so that no collective waits for the update before it. The host joins them at the end of the step.
 #ifndef ESPALIER_KIT_REPLICA_HPP
 #define ESPALIER_KIT_REPLICA_HPP
 
 #include <espalier/kit/fence.hpp>
 #include <espalier/kit/layout.hpp>
 #include <espalier/kit/precision.hpp>
+#include <espalier/kit/priority.hpp>
 #include <espalier/kit/schedule.hpp>
 #include <espalier/kit/shard_set.hpp>
 #include <espalier/kit/state_emitter.hpp>
@@ -37,6 +39,7 @@ struct ReplicaSettings {
   uint64_t bucket_bytes = 0;        // gradients of neighbouring units are merged until a block has this size
   uint32_t unless_asked = 0;        // ESP_PRECISION_ when the user names none; 0 = bf16 on CUDA, fp32 on CPUs
   bool communicates_state = false;  // average_weights and spread_state will be used
+  bool updates_apart = false;       // with several ranks norm and updates run on update_stream(), behind stream()
 };
 
 class Replica {
@@ -88,11 +91,13 @@ class Replica {
   // verbs, on which they are final once `finished` has named the block.
   void* gradients(const Block& block) const { return gradient(block.begin); }
   esp_dtype compute_t() const { return compute_t_; }
-  // A block's weights as the optimizer keeps them, size() elements in master_t(); to be read behind update. In half
-  // precision the model computes with a copy.
+  // A block's weights as the optimizer keeps them, size() elements in master_t(); to be read behind update, on
+  // update_stream(). In half precision the model computes with a copy.
   const void* masters(const Block& block) const { return set_->master(block.begin); }
   esp_dtype master_t() const { return set_->master_dtype(); }
   esp_stream stream() const { return side_; }
+  // Of the verbs for norm and update; each runs behind what stream() holds when it is called.
+  esp_stream update_stream() const { return updating_; }
 
   // The block that became final with the item whose backward has just been enqueued, or NULL. Later verbs see its
   // gradients.
@@ -110,14 +115,15 @@ class Replica {
 
   void add_to_norm(const Block& block) const {
     if ((update_flags_ & ESP_UPDATE_NORM) == 0) return;
+    fence_->order(side_, updating_);
     for (const Place& place : block.places) {
-      host_.update.norm_add(gradient(place.offset), place.numel, compute_t_, side_);
+      host_.update.norm_add(gradient(place.offset), place.numel, compute_t_, updating_);
     }
   }
   // Gradients that were averaged are everybody's: NULL. Where each rank has its own, name the group: then all ranks
   // clip, skip or stop alike, by the norm of all their gradients together.
   void finish_norm(esp_comm sharded_over = nullptr) const {
-    if ((update_flags_ & ESP_UPDATE_NORM) != 0) host_.update.norm_finish(sharded_over, side_);
+    if ((update_flags_ & ESP_UPDATE_NORM) != 0) host_.update.norm_finish(sharded_over, updating_);
   }
 
   // Whether the optimizer needs the norm of all gradients first (clipping, loss scaling).
@@ -125,8 +131,9 @@ class Replica {
 
   // Once per step and block, not before the block is finished: the model still reads its weights until then.
   void update(const Block& block) const {
-    fence_->order(host_.device.compute(), side_);
-    host_.update.apply(updates_[block.index].ranges(), side_);
+    fence_->order(side_, updating_);
+    fence_->order(host_.device.compute(), updating_);
+    host_.update.apply(updates_[block.index].ranges(), updating_);
   }
   void update_all() const {
     for (const Block& block : blocks()) update(block);
@@ -135,6 +142,7 @@ class Replica {
   // All weights become their mean over the ranks. Behind the step's last update.
   void average_weights() const {
     if (group_.size == 1 || !set_) return;
+    fence_->order(updating_, side_);
     host_.comm.all_reduce(group_, set_->master(0), set_->size(), set_->master_dtype(), ESP_AVG, side_);
     refresh_weights(side_);
   }
@@ -184,7 +192,10 @@ class Replica {
     gradients_ = host_.memory.device(bytes_of(trained_), ESP_TAG_GRAD, ESP_MEM_COMM);
     set_.emplace(host_.memory, desc, trained_.size(), ESP_DEVICE, in_place ? weights_.data() : nullptr, state_flags());
     list_updates();
-    side_ = host_.device.new_stream(ESP_STREAM_DEVICE, group_.size > 1 ? kUrgent : kPatient);
+    const bool alone = group_.size == 1;
+    const bool apart = !alone && settings_.updates_apart;
+    side_ = host_.device.new_stream(ESP_STREAM_DEVICE, apart ? kUrgent : alone ? kPatient : kMixed);
+    updating_ = apart ? host_.device.new_stream(ESP_STREAM_DEVICE, kPatient) : side_;
     fence_.emplace(host_.device);
   }
 
@@ -228,9 +239,6 @@ class Replica {
     host_.comm.all_reduce(group_, data, n, dtype, ESP_SUM, stream);
   }
 
-  static constexpr int32_t kUrgent = -1;  // a collective that starts late delays all ranks
-  static constexpr int32_t kPatient = 0;  // the update takes what backward leaves
-
   const Host& host_;
   const ReplicaSettings settings_;
   esp_dtype compute_t_ = 0;  // of weights and gradients; set by plan
@@ -244,7 +252,7 @@ class Replica {
   std::optional<ShardSet> set_;      // absent when nothing is trained
   std::vector<UpdateList> updates_;  // [blocks]
   std::vector<uint32_t> final_at_;   // [view.n_train] index of the block that is final there, or kNone
-  esp_stream side_ = nullptr;
+  esp_stream side_ = nullptr, updating_ = nullptr;
   std::optional<Fence> fence_;
 };
 
