@@ -66,6 +66,10 @@ constexpr esp_option kRunKeys[] = {
     key(ESP_OPT_BYTES, "pinned_budget", kAbsent, "pinned host memory that a rank may take; default: what is there"),
     key(ESP_OPT_DURATION, "timeout", seconds(300), "longest wait for other ranks in a collective", seconds(1),
         seconds(604800)),
+    key(ESP_OPT_I64, "collective_blocks", integer(0),
+        "most blocks of a collective between GPUs, each of which takes a multiprocessor from the model; 0: NCCL's "
+        "choice",
+        integer(0), integer(64)),
     key(ESP_OPT_I64, "seed", integer(42), "decides initial weights, order of samples and augmentation", integer(0)),
     key(ESP_OPT_PATH, "out", kAbsent, "folder that the run leaves its results in; default: out/<date>-<plugin>",
         kAbsent, kAbsent, 0),

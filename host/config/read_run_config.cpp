@@ -109,6 +109,7 @@ RunConfig::Run read_run(const Settings& settings) {
   values.get("device_budget", run.device_budget);
   values.get("pinned_budget", run.pinned_budget);
   values.get("timeout", run.timeout_s);
+  values.get("collective_blocks", run.collective_blocks);
   values.get("seed", run.seed);
   values.get("out", run.out);
   values.get("verbosity", run.verbosity);

@@ -25,7 +25,8 @@ struct RunConfig {
     int32_t threads = 0;         // per rank; 0 = cores / local ranks
     uint64_t device_budget = 0;  // bytes; 0 = what is there
     uint64_t pinned_budget = 0;
-    double timeout_s = 300;  // of a collective
+    double timeout_s = 300;         // of a collective
+    int64_t collective_blocks = 0;  // 0: NCCL's choice
     uint64_t seed = 42;
     std::string out;                 // folder of this run; empty = out/<date>-<plugin>
     std::string verbosity = "info";  // debug, info, warning, error

@@ -29,11 +29,12 @@ class CudaApi {
   virtual std::string identity(int32_t index) = 0;
 
   // NCCL over all ranks of `control`, each on a GPU of its own; blocks until all are there. device: from make_device.
-  virtual std::unique_ptr<Communicator> make_nccl(Device& device, ControlGroup& control, double timeout_s) = 0;
+  virtual std::unique_ptr<Communicator> make_nccl(Device& device, ControlGroup& control, double timeout_s,
+                                                  int32_t most_blocks) = 0;
 };
 
 // The library's only exported symbol.
-inline constexpr uint32_t kCudaApiVersion = 1;
+inline constexpr uint32_t kCudaApiVersion = 2;
 inline constexpr const char* kCudaApiSymbol = "espalier_cuda_api";
 using CudaApiFactory = CudaApi* (*)(uint32_t version);  // static storage, or NULL when the version differs
 

@@ -40,8 +40,9 @@ class Cuda final : public CudaApi {
     return text;
   }
 
-  std::unique_ptr<Communicator> make_nccl(Device& device, ControlGroup& control, double timeout_s) override {
-    return nccl_communicator(static_cast<CudaDevice&>(device), control, timeout_s);
+  std::unique_ptr<Communicator> make_nccl(Device& device, ControlGroup& control, double timeout_s,
+                                          int32_t most_blocks) override {
+    return nccl_communicator(static_cast<CudaDevice&>(device), control, {timeout_s, most_blocks});
   }
 };
 

@@ -43,17 +43,20 @@ ncclRedOp_t op_of(uint32_t op) {
   return op == ESP_MIN ? ncclMin : ncclSum;
 }
 
-ncclConfig_t config_of(const GroupFacts& facts) {
+ncclConfig_t config_of(const GroupFacts& facts, const NcclSettings& settings) {
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 1;
   config.commName = facts.name.c_str();
+  if (settings.most_blocks > 0) config.maxCTAs = settings.most_blocks;
   return config;
 }
 
 class NcclCommunicator final : public CountedCommunicator {
  public:
-  NcclCommunicator(CudaDevice& device, std::shared_ptr<NcclWatchdog> watchdog, ncclComm_t comm, GroupFacts facts)
+  NcclCommunicator(CudaDevice& device, const NcclSettings& settings, std::shared_ptr<NcclWatchdog> watchdog,
+                   ncclComm_t comm, GroupFacts facts)
       : device_(device),
+        settings_(settings),
         nccl_(NcclLibrary::get()),
         watchdog_(std::move(watchdog)),
         group_(watchdog_->add(comm, std::move(facts))),
@@ -73,6 +76,7 @@ class NcclCommunicator final : public CountedCommunicator {
   void call_library(const std::string& what, Body&& body);
 
   CudaDevice& device_;
+  const NcclSettings settings_;
   const NcclLibrary& nccl_;
   std::shared_ptr<NcclWatchdog> watchdog_;
   std::shared_ptr<NcclGroup> group_;
@@ -137,13 +141,13 @@ void NcclCommunicator::issue_native(const CollectiveCall& call, const void* in, 
 
 std::unique_ptr<Communicator> NcclCommunicator::subset(std::span<const int32_t> ranks) {
   GroupFacts facts = subset_facts(group(), ranks, n_subsets_++);
-  ncclConfig_t config = config_of(facts);
+  ncclConfig_t config = config_of(facts, settings_);
   ncclComm_t comm = nullptr;
   call_library("forming group '" + facts.name + "'", [&] {
     return nccl_.comm_split(group_->comm, facts.rank < 0 ? NCCL_SPLIT_NOCOLOR : 0, rank(), &comm, &config);
   });
   if (facts.rank < 0) return nullptr;
-  return std::make_unique<NcclCommunicator>(device_, watchdog_, comm, std::move(facts));
+  return std::make_unique<NcclCommunicator>(device_, settings_, watchdog_, comm, std::move(facts));
 }
 
 struct Made {
@@ -154,13 +158,14 @@ struct Made {
 
 // Forming a group has no time limit of its own, so it is done on a thread that is left behind when it does not come
 // back.
-std::future<Made> start_forming(const GroupFacts& facts, const ncclUniqueId& id, int32_t device) {
+std::future<Made> start_forming(const GroupFacts& facts, const NcclSettings& settings, const ncclUniqueId& id,
+                                int32_t device) {
   auto promise = std::make_shared<std::promise<Made>>();
   std::future<Made> made = promise->get_future();
-  std::thread([promise, facts, id, device] {
+  std::thread([promise, facts, settings, id, device] {
     const NcclLibrary& nccl = NcclLibrary::get();
     cudaSetDevice(device);
-    ncclConfig_t config = config_of(facts);
+    ncclConfig_t config = config_of(facts, settings);
     Made mine{};
     mine.result = nccl.comm_init_rank_config(&mine.comm, static_cast<int>(facts.size()), id, facts.rank, &config);
     if (mine.result != ncclSuccess) {
@@ -181,7 +186,8 @@ std::string new_id(int32_t rank) {
 
 }  // namespace
 
-std::unique_ptr<Communicator> nccl_communicator(CudaDevice& device, ControlGroup& control, double timeout_s) {
+std::unique_ptr<Communicator> nccl_communicator(CudaDevice& device, ControlGroup& control,
+                                                const NcclSettings& settings) {
   GroupFacts facts{"data", control.rank(), std::vector<int32_t>(static_cast<size_t>(control.size()))};
   std::iota(facts.members.begin(), facts.members.end(), 0);
   const std::string bytes = control.broadcast(new_id(control.rank()), 0);
@@ -189,14 +195,14 @@ std::unique_ptr<Communicator> nccl_communicator(CudaDevice& device, ControlGroup
   ncclUniqueId id{};
   if (bytes.size() != sizeof id) throw lost_peer(facts.rank, facts.members, what, "NCCL: rank 0 has no unique id");
   std::memcpy(&id, bytes.data(), sizeof id);
-  std::future<Made> forming = start_forming(facts, id, device.index());
-  if (forming.wait_for(std::chrono::duration<double>(timeout_s)) == std::future_status::timeout) {
+  std::future<Made> forming = start_forming(facts, settings, id, device.index());
+  if (forming.wait_for(std::chrono::duration<double>(settings.timeout_s)) == std::future_status::timeout) {
     throw lost_peer(facts.rank, facts.members, what, "timed out");
   }
   const Made made = forming.get();
   if (made.result != ncclSuccess) throw lost_peer(facts.rank, facts.members, what, made.text);
-  auto watchdog = std::make_shared<NcclWatchdog>(device, timeout_s);
-  return std::make_unique<NcclCommunicator>(device, std::move(watchdog), made.comm, std::move(facts));
+  auto watchdog = std::make_shared<NcclWatchdog>(device, settings.timeout_s);
+  return std::make_unique<NcclCommunicator>(device, settings, std::move(watchdog), made.comm, std::move(facts));
 }
 
 }  // namespace esp::runtime

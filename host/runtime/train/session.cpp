@@ -77,8 +77,11 @@ Session::Session(const Job& the_job, Observer& the_observer, std::unique_ptr<Dev
 
 GpuFacts Session::gpu_facts() const {
   if (device->kind() != ESP_CUDA) return {};
-  return {gpu_identity(),
-          [this](ControlGroup& control) { return load_cuda().make_nccl(*device, control, job.config.run.timeout_s); }};
+  const auto make_nccl = [this](ControlGroup& control) {
+    const RunConfig::Run& run = job.config.run;
+    return load_cuda().make_nccl(*device, control, run.timeout_s, static_cast<int32_t>(run.collective_blocks));
+  };
+  return {gpu_identity(), make_nccl};
 }
 
 std::string Session::gpu_identity() const {
@@ -233,7 +236,9 @@ void Session::create_update() {
   strategy_services->attach_update(update.get());
 }
 
-void Session::create_losses() { losses = std::make_unique<LossMeter>(*device, *world.data, stalls.get(), input_rows()); }
+void Session::create_losses() {
+  losses = std::make_unique<LossMeter>(*device, *world.data, stalls.get(), input_rows());
+}
 
 void Session::describe_model_run(const uint32_t* valid) {
   model_run_.struct_size = sizeof(esp_model_run);

@@ -38,7 +38,9 @@ struct Peer {
         device(cuda().make_device(facts.rank % kGpus, 1)),
         world(connect(facts, timeout_s, *device,
                       {cuda().identity(facts.rank % kGpus),
-                       [=, this](ControlGroup& control) { return cuda().make_nccl(*device, control, timeout_s); }})),
+                       [=, this](ControlGroup& control) {
+                         return cuda().make_nccl(*device, control, timeout_s, /*most_blocks=*/0);
+                       }})),
         arena(device->memory(), "test") {
     EXPECT_EQ(world.how.starts_with("NCCL"), facts.world > 1 && facts.world <= kGpus) << world.how;
   }
