@@ -128,6 +128,20 @@ TEST(Ddp, ReducesABucketAsSoonAsItIsFinalAndNotBefore) {
   }
 }
 
+TEST(Ddp, NoReductionWaitsForAnUpdateAndEachUpdateForItsOwnReduction) {
+  ToySettings settings = ddp();
+  settings.world = 2;
+  const auto rank = std::move(train(settings)[0]);
+  const auto reductions = ops_of(rank, "all_reduce"), updates = ops_of(rank, "apply");
+  ASSERT_EQ(4u, reductions.size());
+  ASSERT_EQ(4u, updates.size());
+  for (uint32_t i = 0; i < 4; ++i) {
+    const auto& ops = rank.host->ops;
+    EXPECT_EQ(1u, ops[updates[i]].after.count(reductions[i]));
+    for (size_t update : updates) EXPECT_EQ(0u, ops[reductions[i]].after.count(update)) << i;
+  }
+}
+
 TEST(Ddp, UpdatesUnderBackwardBehindTheLastUseOfTheWeights) {
   for (int world : {1, 2}) {
     ToySettings settings = ddp();

@@ -170,6 +170,24 @@ TEST(ZeroOverlap, FetchesTheNextUnitWhileOneComputes) {
   EXPECT_GE(fetched_ahead, 1u) << "unit 1 waits for what unit 2 needs, or nothing is fetched ahead";
 }
 
+TEST(ZeroOverlap, NoReductionWaitsForAnUpdate) {
+  for (uint64_t stage : {1u, 2u, 3u}) {
+    const auto rank = std::move(train(zero(stage, 2))[0]);
+    const auto& ops = rank.host->ops;
+    size_t updates = 0, reductions = 0;
+    for (size_t i = rank.step_ops[0]; i < rank.step_ops[1]; ++i) {
+      if (ops[i].what == "apply") ++updates;
+      if (ops[i].what != "reduce_scatter") continue;
+      ++reductions;
+      for (size_t earlier = rank.step_ops[0]; earlier < i; ++earlier) {
+        EXPECT_FALSE(ops[earlier].what == "apply" && ops[i].after.count(earlier) == 1) << "stage " << stage;
+      }
+    }
+    EXPECT_GT(updates, 1u);
+    EXPECT_GT(reductions, 1u);
+  }
+}
+
 TEST(ZeroOverlap, CommunicatesNothingAlone) {
   for (uint64_t stage : {1u, 2u, 3u}) {
     const auto rank = std::move(train(zero(stage, 1))[0]);
