@@ -70,7 +70,11 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
   for (int row = blockIdx.x * kBackwardWarps + warp; row < rows; row += gridDim.x * kBackwardWarps) {
     const float2 moments = statistics[row];
     const int64_t base = static_cast<int64_t>(row) * width;
-    uint4 xs[kPer], ds[kPer];  // kept narrow: fp32 copies of both would not fit the registers
+    // Kept narrow: fp32 copies would not fit the registers. All are asked for at once, so that a row waits for memory
+    // once.
+    uint4 xs[kPer], ds[kPer], rs[kPer];
+    const bool passes = residual != nullptr && row % residual_every == 0;
+    const T* from = residual + static_cast<int64_t>(row / residual_every) * width;
     float sum = 0, product = 0;
 #pragma unroll
     for (int k = 0; k < kPer; ++k) {
@@ -78,6 +82,7 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
       if (at < vectors) {
         xs[k] = *reinterpret_cast<const uint4*>(x + base + at * kVector);
         ds[k] = *reinterpret_cast<const uint4*>(dy + base + at * kVector);
+        rs[k] = passes ? *reinterpret_cast<const uint4*>(from + at * kVector) : uint4{};
       }
     }
 #pragma unroll
@@ -101,14 +106,12 @@ __global__ void __launch_bounds__(kBackwardThreads, 1)
     }
     sum = warp_sum(sum) / width;
     product = warp_sum(product) / width;
-    const bool passes = residual != nullptr && row % residual_every == 0;
-    const T* from = residual + static_cast<int64_t>(row / residual_every) * width;
 #pragma unroll
     for (int k = 0; k < kPer; ++k) {
       const int at = lane + k * kWarp;
       if (at < vectors) {
-        float value[8], grad[8], scale[8], out[8] = {};
-        if (passes) load8(from + at * kVector, out);
+        float value[8], grad[8], scale[8], out[8];
+        load8(reinterpret_cast<const T*>(&rs[k]), out);
         load8(reinterpret_cast<const T*>(&xs[k]), value);
         load8(reinterpret_cast<const T*>(&ds[k]), grad);
         load8(gamma + at * kVector, scale);
