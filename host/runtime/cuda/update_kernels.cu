@@ -4,6 +4,7 @@
 
 #include "runtime/cuda/device_kernels.hpp"
 #include "runtime/cuda/element.cuh"
+#include "runtime/cuda/quick_adamw.cuh"
 #include "runtime/device/update_step.hpp"
 
 namespace esp::runtime::gpu {
@@ -190,6 +191,100 @@ __global__ void __launch_bounds__(kThreads)
   if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
+// AdamW over ranges of whole vectors in 16 bits: the same arithmetic, the same sums, fewer instructions. Half the
+// threads of a tile, each with two vectors: more bytes on the way for the registers that a block holds.
+constexpr uint32_t kWholeThreads = kThreads / 2;
+constexpr uint32_t kWholeVectors = kThreads / kWholeThreads;
+// Shared memory that nobody uses: six blocks to a multiprocessor. The registers would let eight in, and kernels that
+// need a whole multiprocessor would wait longer for all of them to end.
+constexpr uint32_t kWholeShared = 37 * 1024;
+
+struct WholeVector {
+  uint2 grad;
+  float4 p, m, v;
+};
+
+__device__ float (&of(float4& four))[kVector] { return reinterpret_cast<float(&)[kVector]>(four); }
+
+__device__ AdamWNumbers numbers_of(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) {
+  const auto sqrt_bias2 = static_cast<float>(block.sqrt_bias2);
+  return {static_cast<float>(block.keep[group]),
+          static_cast<float>(-block.step_size[group]),
+          sqrt_bias2,
+          __frcp_rn(sqrt_bias2),
+          static_cast<float>(1 - rules.beta1),
+          static_cast<float>(rules.beta2),
+          static_cast<float>(1 - rules.beta2),
+          static_cast<float>(rules.eps)};
+}
+
+// One vector becomes what it is after the step; the sum of squares of its gradients.
+template <class T>
+__device__ double advance(const AdamWNumbers& numbers, WholeVector& vector) {
+  const T* grad = reinterpret_cast<const T*>(&vector.grad);
+  float(&p)[kVector] = of(vector.p), (&m)[kVector] = of(vector.m), (&v)[kVector] = of(vector.v);
+  double squares = 0;
+#pragma unroll
+  for (uint32_t i = 0; i < kVector; ++i) {
+    const float g = widen(grad[i]);
+    squares += static_cast<double>(g) * static_cast<double>(g);
+    m[i] = m[i] + numbers.one_minus_beta1 * (g - m[i]);
+    v[i] = v[i] * numbers.beta2 + numbers.one_minus_beta2 * g * g;
+  }
+  float step[kVector];
+  adamw_step(numbers, m, v, step);
+#pragma unroll
+  for (uint32_t i = 0; i < kVector; ++i) p[i] = p[i] * numbers.keep + step[i];
+  return squares;
+}
+
+template <class T>
+__global__ void __launch_bounds__(kWholeThreads)
+    apply_whole_kernel(const UpdateBlock* block, const __grid_constant__ Batch batch, double* sums) {
+  __shared__ double parts[kThreads / 32];
+  const Range& range = part_of_tile(batch.ranges, batch.n, blockIdx.x);
+  const uint64_t tile = static_cast<uint64_t>(blockIdx.x - range.first_tile) * kTile;
+  const auto at = [&](uint32_t i) { return tile + (i * kWholeThreads + threadIdx.x) * kVector; };
+  WholeVector vectors[kWholeVectors] = {};
+#pragma unroll
+  for (uint32_t i = 0; i < kWholeVectors; ++i) {
+    if (at(i) >= range.n) continue;
+    vectors[i] = {*reinterpret_cast<const uint2*>(static_cast<const T*>(range.grad) + at(i)),
+                  *reinterpret_cast<const float4*>(range.master + at(i)),
+                  *reinterpret_cast<const float4*>(range.slot0 + at(i)),
+                  *reinterpret_cast<const float4*>(range.slot1 + at(i))};
+  }
+  const AdamWNumbers numbers = numbers_of(*block, batch.rules, range.group);
+#pragma unroll
+  for (uint32_t i = 0; i < kWholeVectors; ++i) {
+    WholeVector& vector = vectors[i];
+    double squares = advance<T>(numbers, vector);
+    if (at(i) < range.n) {
+      *reinterpret_cast<float4*>(range.master + at(i)) = vector.p;
+      *reinterpret_cast<float4*>(range.slot0 + at(i)) = vector.m;
+      *reinterpret_cast<float4*>(range.slot1 + at(i)) = vector.v;
+      if (range.out != nullptr) store4(static_cast<T*>(range.out), at(i), range.n, of(vector.p));
+    }
+    for (uint32_t step = 16; step > 0; step /= 2) squares += __shfl_down_sync(~0u, squares, step);
+    if (threadIdx.x % 32 == 0) parts[(i * kWholeThreads + threadIdx.x) / 32] = squares;
+  }
+  __syncthreads();
+  if (threadIdx.x != 0) return;
+  double sum = 0;
+  for (double part : parts) sum += part;
+  sums[blockIdx.x] = sum;
+}
+
+// Whether that kernel does for all of them. Bounds of the rules: what they divide by must not be out of all proportion.
+bool all_whole(const Batch& batch, Kind kind) {
+  if (!batch.rules.adamw || batch.rules.eps > 1 || batch.rules.beta2 > 0.999999) return false;
+  const auto whole = [](const void* p) { return reinterpret_cast<uintptr_t>(p) % sizeof(float4) == 0; };
+  return std::all_of(batch.ranges, batch.ranges + batch.n, [&](const Range& range) {
+    return range.n % kVector == 0 && range.grad_t == kind && (range.out == nullptr || range.out_t == kind) &&
+           whole(range.master) && whole(range.slot0) && whole(range.slot1) && whole(range.grad) && whole(range.out);
+  });
+}
+
 __global__ void __launch_bounds__(kThreads) add_tiles_kernel(const double* sums, uint32_t n, double* add_to) {
   double mine = 0;
 #pragma unroll 4
@@ -212,7 +307,11 @@ void launch_batch(cudaStream_t stream, const UpdateBlock* block, const Batch& ba
     check_launch("the update");
     return;
   }
-  apply_kernel<true><<<n_tiles, kThreads, 0, stream>>>(block, batch, squares.sums);
+  if (all_whole(batch, kBF16)) {
+    apply_whole_kernel<__nv_bfloat16><<<n_tiles, kWholeThreads, kWholeShared, stream>>>(block, batch, squares.sums);
+  } else {
+    apply_kernel<true><<<n_tiles, kThreads, 0, stream>>>(block, batch, squares.sums);
+  }
   check_launch("the update");
   add_tiles_kernel<<<1, kThreads, 0, stream>>>(squares.sums, n_tiles, squares.add_to);
   check_launch("the update's squares");
