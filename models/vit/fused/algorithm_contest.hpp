@@ -32,6 +32,7 @@ class Contest {
 
   void warm_up();
   void first_run();
+  void set_handicap(Heat& heat, Contender& contender);
   void round();
   void call(Heat& heat, Contender& contender);
   // As keep_fastest, of each product.

@@ -14,7 +14,7 @@ namespace esp::vit::fused {
 namespace {
 
 // Leads every key. Another number makes what was remembered so far void: count it up when the search finds better.
-constexpr const char* kSearch = "search 2, ";
+constexpr const char* kSearch = "search 3, ";
 constexpr int kWords = sizeof(cublasLtMatmulAlgo_t) / sizeof(uint64_t);
 
 std::string cache_folder() {

@@ -28,11 +28,11 @@ void Matmuls::plan(const MatmulShape& shape) {
   if (slot == nullptr) slot = std::make_unique<MatmulPlan>(handle_, shape, half_);
 }
 
-void Matmuls::run(const MatmulShape& shape, const MatmulOperands& operands, cudaStream_t stream,
-                  Workspace workspace) const {
+void Matmuls::run(const MatmulShape& shape, const MatmulOperands& operands, cudaStream_t stream, Workspace workspace) {
   const auto at = plans_.find(shape);
   if (at == plans_.end() || !at->second->chosen()) fail(ESP_E_INTERNAL, "product ", shape.text(), " was not planned");
-  at->second->enqueue(at->second->algorithm(), operands, stream, workspace);
+  const MatmulPlan& plan = *at->second;
+  orders_[workspace.data].enqueue(stream, [&] { plan.enqueue(plan.algorithm(), operands, stream, workspace); });
 }
 
 size_t Matmuls::tuning_bytes() const {

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "matmul_plan.hpp"
+#include "workspace_order.hpp"
 
 namespace esp::vit::fused {
 
@@ -33,7 +34,7 @@ class Matmuls {
   // by_time false: the library's first proposal.
   void tune(void* memory, size_t bytes, bool by_time, cudaStream_t stream, Workspace workspace);
   // Enqueues a planned product.
-  void run(const MatmulShape& shape, const MatmulOperands& operands, cudaStream_t stream, Workspace workspace) const;
+  void run(const MatmulShape& shape, const MatmulOperands& operands, cudaStream_t stream, Workspace workspace);
   size_t timed() const { return timed_; }  // products that were timed, not remembered
 
  private:
@@ -43,8 +44,9 @@ class Matmuls {
   Half half_;
   cublasLtHandle_t handle_ = nullptr;
   std::map<MatmulShape, std::unique_ptr<MatmulPlan>> plans_;
-  std::string machine_;  // what a choice depends on beside the shape
-  size_t cache_ = 0;     // bytes of the device's L2
+  std::map<const void*, WorkspaceOrder> orders_;  // by workspace
+  std::string machine_;                           // what a choice depends on beside the shape
+  size_t cache_ = 0;                              // bytes of the device's L2
   size_t timed_ = 0;
 };
 

@@ -48,6 +48,13 @@ TEST(Contenders, ThatFailOrWereNotTimedLeave) {
   EXPECT_TRUE(all.empty());
 }
 
+TEST(Contenders, BearTheirHandicaps) {
+  std::vector<Contender> all = {contender(1, {1.0f}), contender(2, {1.1f})};
+  all[0].handicap = 0.2f;
+  keep_fastest(all, 1, 1);
+  EXPECT_EQ(names(all), (Names{2}));
+}
+
 TEST(Contenders, OfEqualTimeKeepTheirOrder) {
   std::vector<Contender> all = {contender(4, {2}), contender(2, {2}), contender(9, {2})};
   keep_fastest(all, 1, 1);
