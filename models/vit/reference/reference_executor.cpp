@@ -9,14 +9,6 @@ ReferenceExecutor::ReferenceExecutor(const esp_model_desc& desc, at::Device devi
                                      const ViTParameters& parameters, const PixelScaling& scaling)
     : TorchModel(desc, device), config_(config), parameters_(parameters), scaling_(scaling) {}
 
-void ReferenceExecutor::prepare(const esp_model_run& run) {
-  TorchModel::prepare(run);
-  // cuDNN's attention is the fastest, but its backward takes a workspace of 4 MiB a sample of ViT-B, more than anything
-  // that a block keeps. Who recomputes blocks wants memory: LibTorch's flash attention takes a sixth of that.
-  const bool recomputes_blocks = static_cast<Recompute>(run.recompute) == Recompute::kBlock;
-  if (device().is_cuda()) at::globalContext().setSDPUseCuDNN(!recomputes_blocks);
-}
-
 at::Tensor ReferenceExecutor::forward(uint32_t unit, const at::Tensor& input, const Inputs& inputs) {
   if (unit == 0) return embedding(inputs);
   return unit + 1 == parameters_.n_units() ? head(input) : block(parameters_.block(unit - 1), input);

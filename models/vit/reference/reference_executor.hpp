@@ -21,8 +21,6 @@ class ReferenceExecutor : public TorchModel {
   ReferenceExecutor(const esp_model_desc& desc, at::Device device, const ViTConfig& config,
                     const ViTParameters& parameters, const PixelScaling& scaling);
 
-  void prepare(const esp_model_run& run);
-
   // Order of the model's inputs.
   enum Input : size_t { kPixels, kFlip, kLabel };
 
