@@ -24,7 +24,7 @@ GBPS, TFLOPS = 3020.0, 989.0  # what an H100's memory reaches, and its bf16 prod
 
 # The first expression that matches a kernel's name decides. Products by their layout, as cuBLAS's names end.
 GROUPS = [
-    ("update", r"\b(apply|begin|end|sum_partials|sum_and_finish|finish_norm|add_tiles|add_squares|scalars)_kernel\b"),
+    ("update", r"\b(apply|apply_whole|begin|end|sum_partials|sum_and_finish|finish_norm|add_tiles|add_squares|scalars)_kernel\b"),
     ("products forward", r"(nvjet|gemm|xmma).*_(TN[TN]|tn)\b"),
     ("products, input gradients", r"(nvjet|gemm|xmma).*_(NN[TN]|nn)\b"),
     ("products, weight gradients", r"(nvjet|gemm|xmma).*_(NT[TN]|nt)\b"),

@@ -96,7 +96,8 @@ class KernelTimeline(unittest.TestCase):
 
     def test_names_fall_into_groups(self):
         space = "void esp::vit::fused::(anonymous namespace)::"
-        for name, group in [(FORWARD, "products forward"), (WEIGHTS, "products, weight gradients"),
+        for name, group in [(UPDATE, "update"), (UPDATE.replace("apply_kernel", "apply_whole_kernel"), "update"),
+                            (FORWARD, "products forward"), (WEIGHTS, "products, weight gradients"),
                             ("nvjet_hsh_64x8_64x16_4x1_v_bz_splitK_NNT", "products, input gradients"),
                             (space + "gelu_forward_kernel<__nv_bfloat16>(long, x)", "GELU forward"),
                             (space + "forward_kernel<__nv_bfloat16, 1>(AttentionShape, x)", "attention forward"),
