@@ -118,25 +118,31 @@ __device__ void store_kind(void* p, uint8_t kind, uint64_t first, uint64_t n, co
   }
 }
 
+__device__ AdamWNumbers numbers_of(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) {
+  const auto sqrt_bias2 = static_cast<float>(block.sqrt_bias2);
+  return {static_cast<float>(block.keep[group]),
+          static_cast<float>(-block.step_size[group]),
+          sqrt_bias2,
+          __frcp_rn(sqrt_bias2),
+          static_cast<float>(1 - rules.beta1),
+          static_cast<float>(rules.beta2),
+          static_cast<float>(1 - rules.beta2),
+          static_cast<float>(rules.eps)};
+}
+
 __device__ void adamw(const Range& range, uint64_t first, const UpdateBlock& block, const UpdateRules& rules,
                       float coef, const float (&g)[kVector], float (&p)[kVector]) {
-  const auto keep = static_cast<float>(block.keep[range.group]);
-  const auto minus_step = static_cast<float>(-block.step_size[range.group]);
-  const auto sqrt_bias2 = static_cast<float>(block.sqrt_bias2);
-  const auto one_minus_beta1 = static_cast<float>(1 - rules.beta1);
-  const auto beta2 = static_cast<float>(rules.beta2);
-  const auto one_minus_beta2 = static_cast<float>(1 - rules.beta2);
-  const auto eps = static_cast<float>(rules.eps);
+  const AdamWNumbers numbers = numbers_of(block, rules, range.group);
   float m[kVector], v[kVector];
   load4(range.slot0, first, range.n, m);
   load4(range.slot1, first, range.n, v);
 #pragma unroll
   for (uint32_t i = 0; i < kVector; ++i) {
     const float scaled = g[i] * coef;
-    const float decayed = p[i] * keep;
-    m[i] = m[i] + one_minus_beta1 * (scaled - m[i]);
-    v[i] = v[i] * beta2 + one_minus_beta2 * scaled * scaled;
-    p[i] = decayed + minus_step * m[i] / (sqrtf(v[i]) / sqrt_bias2 + eps);
+    const float decayed = p[i] * numbers.keep;
+    m[i] = m[i] + numbers.one_minus_beta1 * (scaled - m[i]);
+    v[i] = v[i] * numbers.beta2 + numbers.one_minus_beta2 * scaled * scaled;
+    p[i] = decayed + numbers.minus_step * m[i] / (sqrtf(v[i]) / numbers.sqrt_bias2 + numbers.eps);
   }
   store4(range.slot0, first, range.n, m);
   store4(range.slot1, first, range.n, v);
@@ -205,18 +211,6 @@ struct WholeVector {
 };
 
 __device__ float (&of(float4& four))[kVector] { return reinterpret_cast<float(&)[kVector]>(four); }
-
-__device__ AdamWNumbers numbers_of(const UpdateBlock& block, const UpdateRules& rules, uint32_t group) {
-  const auto sqrt_bias2 = static_cast<float>(block.sqrt_bias2);
-  return {static_cast<float>(block.keep[group]),
-          static_cast<float>(-block.step_size[group]),
-          sqrt_bias2,
-          __frcp_rn(sqrt_bias2),
-          static_cast<float>(1 - rules.beta1),
-          static_cast<float>(rules.beta2),
-          static_cast<float>(1 - rules.beta2),
-          static_cast<float>(rules.eps)};
-}
 
 // One vector becomes what it is after the step; the sum of squares of its gradients.
 template <class T>
