@@ -5,6 +5,7 @@
 #include <espalier/failure.hpp>
 
 #include "algorithm_search.hpp"
+#include "workspace_order.hpp"
 
 namespace esp::vit::fused {
 namespace {
@@ -84,9 +85,7 @@ void Contest::set_handicap(Heat& heat, Contender& contender) {
   std::vector<cudaGraphNode_t> nodes(n);
   check(cudaGraphGetNodes(graph, nodes.data(), &n), "a product's graph");
   for (const cudaGraphNode_t node : nodes) {
-    cudaGraphNodeType type{};
-    check(cudaGraphNodeGetType(node, &type), "a product's graph");
-    if (type == cudaGraphNodeTypeMemset) contender.handicap += kMemsetMs;
+    if (is_memset(node)) contender.handicap += kMemsetMs;
   }
   cudaGraphDestroy(graph);
 }

@@ -1,6 +1,5 @@
 #include "workspace_order.hpp"
 
-#include <algorithm>
 #include <espalier/failure.hpp>
 #include <vector>
 
@@ -37,12 +36,6 @@ std::vector<cudaGraphNode_t> dependencies(cudaGraphNode_t node) {
   return nodes;
 }
 
-bool is_memset(cudaGraphNode_t node) {
-  cudaGraphNodeType type{};
-  check(cudaGraphNodeGetType(node, &type), "a graph's node");
-  return type == cudaGraphNodeTypeMemset;
-}
-
 // The first of a product's nodes that reads its operands. Its nodes are a chain behind `before`, to `end`.
 cudaGraphNode_t first_reader(cudaGraphNode_t before, cudaGraphNode_t end) {
   cudaGraphNode_t reader = end;
@@ -54,6 +47,12 @@ cudaGraphNode_t first_reader(cudaGraphNode_t before, cudaGraphNode_t end) {
 }
 
 }  // namespace
+
+bool is_memset(cudaGraphNode_t node) {
+  cudaGraphNodeType type{};
+  check(cudaGraphNodeGetType(node, &type), "a graph's node");
+  return type == cudaGraphNodeTypeMemset;
+}
 
 void WorkspaceOrder::enqueue(cudaStream_t stream, const std::function<void()>& call) {
   Capture operands = capture_of(stream);

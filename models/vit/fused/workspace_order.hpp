@@ -7,6 +7,8 @@
 
 namespace esp::vit::fused {
 
+bool is_memset(cudaGraphNode_t node);
+
 // Some of cuBLASLt's kernels count in their workspace, and clear the counter with a memset before they start. In a
 // graph that memset is a node of its own, which costs 10 us where it stands between two kernels. It needs nothing of
 // what the kernel before it computes: only the product before, on the same workspace, must have ended. So while a
