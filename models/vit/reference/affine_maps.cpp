@@ -96,34 +96,25 @@ at::Tensor ReferenceExecutor::affine(const MapIds& ids, const at::Tensor& x) con
   return linear_product(x, matrix(ids, x.size(-1)), ids.biases.empty() ? at::Tensor() : joined(ids.biases));
 }
 
-at::Tensor ReferenceExecutor::linear(const Affine& map, const at::Tensor& x) {
-  const MapIds ids = ids_of({map});
-  at::Tensor out;
-  {
-    const BelowAutograd guard;
-    out = affine(ids, x);
-  }
-  set_backward({out}, with_parameters({x}, ids), [this, ids, x](const ExplicitBackward& node, Tensors gradients) {
-    Tensors of(1 + ids.weights.size() + ids.biases.size());
-    const at::Tensor rows = as_rows(gradients[0]);
-    give_map_gradients(node, 1, ids, of, rows, as_rows(x));
-    if (node.wants(0)) of[0] = product(rows, matrix(ids, x.size(-1)), x.sizes());
-    return of;
-  });
-  return out;
+at::Tensor ReferenceExecutor::linear(const Affine& map, const at::Tensor& x) { return maps(ids_of({map}), x).front(); }
+
+// Each [B, T, H].
+std::vector<at::Tensor> ReferenceExecutor::query_key_value(const BlockIds& block, const at::Tensor& x) {
+  return maps(ids_of({block.query, block.key, block.value}), x);
 }
 
-// One product for query, key and value; each [B, T, H].
-std::vector<at::Tensor> ReferenceExecutor::query_key_value(const BlockIds& block, const at::Tensor& x) {
-  const MapIds ids = ids_of({block.query, block.key, block.value});
+// The outputs of maps of equal width, by one product.
+std::vector<at::Tensor> ReferenceExecutor::maps(const MapIds& ids, const at::Tensor& x) {
+  const bool single = ids.weights.size() == 1;
   std::vector<at::Tensor> out;
   {
     const BelowAutograd guard;
-    out = affine(ids, x).chunk(3, -1);
+    out = {affine(ids, x)};
+    if (!single) out = out[0].chunk(static_cast<int64_t>(ids.weights.size()), -1);
   }
-  set_backward(out, with_parameters({x}, ids), [this, ids, x](const ExplicitBackward& node, Tensors gradients) {
+  set_backward(out, with_parameters({x}, ids), [this, ids, x, single](const ExplicitBackward& node, Tensors gradients) {
     Tensors of(1 + ids.weights.size() + ids.biases.size());
-    const at::Tensor rows = as_rows(at::cat(gradients, -1));
+    const at::Tensor rows = as_rows(single ? gradients[0] : at::cat(gradients, -1));
     gradients.clear();
     give_map_gradients(node, 1, ids, of, rows, as_rows(x));
     if (node.wants(0)) of[0] = product(rows, matrix(ids, x.size(-1)), x.sizes());

@@ -45,6 +45,7 @@ class ReferenceExecutor : public TorchModel {
   // affine_maps.cpp
   at::Tensor linear(const Affine& map, const at::Tensor& x);
   std::vector<at::Tensor> query_key_value(const BlockIds& block, const at::Tensor& x);
+  std::vector<at::Tensor> maps(const MapIds& ids, const at::Tensor& x);
   at::Tensor mlp(const BlockIds& block, const at::Tensor& x, const at::Tensor& residual);
   static MapIds ids_of(std::initializer_list<Affine> maps);
   at::Tensor joined(const std::vector<uint32_t>& ids) const;
