@@ -11,7 +11,7 @@ namespace kit {
 
 class DataParallel : public Replica {
  public:
-  DataParallel(const Host& host, ReplicaSettings settings) : Replica(host, (settings.updates_apart = true, settings)) {}
+  DataParallel(const Host& host, const ReplicaSettings& settings) : Replica(host, apart(settings)) {}
 
   // A bucket is final once backward has passed the last unit that uses one of its parameters, in the last micro-batch:
   // before that, gradients only accumulate.
@@ -26,6 +26,12 @@ class DataParallel : public Replica {
   void end_pass(const esp_step&) {
     finish_norm();
     if (update_waits_for_norm()) update_all();
+  }
+
+ private:
+  static ReplicaSettings apart(ReplicaSettings settings) {
+    settings.updates_apart = true;
+    return settings;
   }
 };
 
